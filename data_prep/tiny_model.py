@@ -1,0 +1,62 @@
+"""A Qwen2 small enough for a laptop, with a character tokenizer, made from scratch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+VOCABULARY_SIZE = 128
+PAD_ID = 0
+END_ID = 1
+
+
+def ascii_tokenizer() -> Qwen2Tokenizer:
+    """One token per ASCII character, whose code is its number; 0 pads and 1 ends.
+
+    It is Qwen2's byte-level tokenizer without merges, because that is what AutoTokenizer makes of
+    the tokenizer of any Qwen2 checkpoint. The chat template is the bare text of the messages.
+    """
+    names = bytes_to_unicode()
+    vocabulary = {names[code]: code for code in range(2, VOCABULARY_SIZE)}
+    vocabulary |= {"<pad>": PAD_ID, "<end>": END_ID}
+    return Qwen2Tokenizer(
+        vocab=vocabulary,
+        merges=[],
+        unk_token="<end>",
+        pad_token="<pad>",
+        eos_token="<end>",
+        chat_template="{% for message in messages %}{{ message['content'] }}{% endfor %}",
+    )
+
+
+def tiny_qwen2(*, max_tokens: int) -> Qwen2ForCausalLM:
+    """A freshly initialised Qwen2 of about 0.1 M parameters in float32.
+
+    Heads have 32 dimensions, the smallest that vLLM's CPU attention takes.
+
+    Args:
+        max_tokens: longest prompt plus response.
+    """
+    config = Qwen2Config(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=max_tokens,
+        tie_word_embeddings=True,
+        pad_token_id=PAD_ID,
+        bos_token_id=None,
+        eos_token_id=END_ID,
+        attn_implementation="sdpa",
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def save(folder: Path, model: Qwen2ForCausalLM) -> None:
+    """Write model and tokenizer in Hugging Face's format."""
+    model.save_pretrained(folder)
+    ascii_tokenizer().save_pretrained(folder)

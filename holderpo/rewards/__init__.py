@@ -1,0 +1,1 @@
+"""Rewards: functions of one response, usable as verl custom rewards."""

@@ -1,0 +1,91 @@
+"""The advantage hook on the driver: verl's estimator signature around ``holderpo.advantage``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from holderpo.advantage import (
+    AdvantageSettings,
+    ResponseBatch,
+    compute_advantages,
+    without_signal,
+)
+
+
+@dataclass
+class AdvantageCall:
+    """One call of the estimator: our settings on the way in, metrics on the way out."""
+
+    settings: AdvantageSettings
+    """Normalisation and transforms."""
+    max_response_tokens: int
+    """Length at which a response is cut off."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Filled by the estimator."""
+
+
+_current_call: ContextVar[AdvantageCall | None] = ContextVar("holder_advantage", default=None)
+
+
+@contextmanager
+def advantage_call(call: AdvantageCall) -> Iterator[AdvantageCall]:
+    """Make ``call`` the one that :func:`compute_holder_advantage` reads and fills."""
+    token = _current_call.set(call)
+    try:
+        yield call
+    finally:
+        _current_call.reset(token)
+
+
+def compute_holder_advantage(
+    token_level_rewards: Tensor,
+    response_mask: Tensor,
+    index: np.ndarray,
+    config: Any = None,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Group-relative advantages, as verl's estimator ``holder``.
+
+    **Source**: :func:`holderpo.advantage.group_relative_advantage`.
+
+    Args:
+        token_level_rewards: (rows, response_len) rewards; their sum is the response's reward.
+        response_mask: (rows, response_len) 0/1. Rows without tokens are padding: they get 0 and
+            belong to no group.
+        index: (rows,) prompt identifiers.
+        config: verl's algorithm settings (``norm_adv_by_std_in_grpo``), used where no driver of
+            ours passes settings.
+
+    Returns:
+        Advantages and returns, both (rows, response_len), 0 outside the mask.
+    """
+    call = _current_call.get()
+    if call is None:
+        by_std = True if config is None else config.get("norm_adv_by_std_in_grpo", True)
+        call = AdvantageCall(
+            AdvantageSettings(normalize_by_std=by_std), max_response_tokens=response_mask.shape[-1]
+        )
+    mask = response_mask.bool()
+    is_row = mask.any(-1)
+    _, groups = np.unique(np.asarray(index).astype(str), return_inverse=True)
+    batch = ResponseBatch(
+        rewards=token_level_rewards.sum(-1)[is_row],
+        groups=torch.from_numpy(groups)[is_row],
+        lengths_tokens=mask.sum(-1)[is_row],
+        max_response_tokens=call.max_response_tokens,
+    )
+    advantages = torch.zeros(len(is_row), dtype=token_level_rewards.dtype)
+    advantages[is_row] = compute_advantages(batch, call.settings)
+    silent_groups = torch.unique(batch.groups[without_signal(batch.rewards, batch.groups)])
+    num_groups = max(len(torch.unique(batch.groups)), 1)
+    call.metrics["group/no_signal_frac"] = len(silent_groups) / num_groups
+    per_token = advantages.unsqueeze(-1) * mask
+    return per_token, per_token

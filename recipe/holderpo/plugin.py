@@ -1,0 +1,43 @@
+"""What verl's entry point loads at the end of ``import verl``, in every verl process.
+
+It only leaves notes for later: the loss and the advantage estimator are registered when verl's own
+registry is imported, so a process that never needs them (vLLM's) does not pay for them. verl
+swallows errors raised here, so they are logged as errors first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from types import ModuleType
+
+from wrapt import register_post_import_hook
+
+from recipe.holderpo.versions import UnsupportedVersionError, check_verl_version
+
+CPU_PLATFORM = "cpu"
+
+
+def register_algorithms(core_algos: ModuleType) -> None:
+    """Register the ``holder`` loss and advantage estimator in verl's ``core_algos``."""
+    from recipe.holderpo.advantage import compute_holder_advantage
+    from recipe.holderpo.policy_loss import compute_policy_loss_holder
+
+    core_algos.register_policy_loss("holder")(compute_policy_loss_holder)
+    core_algos.register_adv_est("holder")(compute_holder_advantage)
+
+
+def _load() -> None:
+    try:
+        check_verl_version()
+    except UnsupportedVersionError as error:
+        logging.getLogger(__name__).error("%s", error)
+        raise
+    register_post_import_hook(register_algorithms, "verl.trainer.ppo.core_algos")
+    if os.environ.get("VERL_PLATFORM") == CPU_PLATFORM:
+        from recipe.holderpo.cpu import activate
+
+        activate()
+
+
+_load()

@@ -1,0 +1,102 @@
+"""Our part of the training loop, mixed into verl's V1 trainers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.config import omega_conf_to_dataclass
+
+from holderpo.control import Controller, ScheduledOrder
+from holderpo.schedule import build_schedule
+from recipe.holderpo.actor_hook import P_KEY, HolderActorLoss, finish_metrics
+from recipe.holderpo.advantage import AdvantageCall, advantage_call
+from recipe.holderpo.settings import advantage_settings, p_settings
+
+CONTROLLER_FILE = "holderpo.json"
+
+
+class HolderTrainerMixin:
+    """p control, the two hooks, and the controller's state in the checkpoint.
+
+    ``step`` is the number of completed rollout rounds, 0 in the first one; verl's ``global_steps``
+    is one more.
+    """
+
+    controller: Controller
+
+    def on_train_begin(self) -> None:
+        """Give the actors the ratio hook."""
+        super().on_train_begin()
+        actor_config = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
+        self.actor_rollout_wg.set_loss_fn(HolderActorLoss(actor_config))
+
+    def _build_replay_buffer(self) -> ReplayBuffer:
+        buffer = super()._build_replay_buffer()
+        # verl polls every 2 s, which would be most of a small model's step.
+        buffer.poll_interval = self.config.rollout_poll_seconds
+        return buffer
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        call = AdvantageCall(
+            settings=advantage_settings(self.config),
+            max_response_tokens=self.config.data.max_response_length,
+        )
+        with advantage_call(call):
+            batch = super()._compute_advantage(batch, metrics)
+        metrics.update(call.metrics)
+        return batch
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        p = self.controller.value(self.global_steps - 1)
+        batch.extra_info[P_KEY] = p
+        batch = super()._update_actor(batch, metrics)
+        metrics.update(finish_metrics(metrics))
+        metrics["holder/p"] = p
+        return batch
+
+    def _load_checkpoint(self) -> None:
+        self.controller = ScheduledOrder(
+            build_schedule(p_settings(self.config), num_rounds=self.total_training_steps)
+        )
+        super()._load_checkpoint()
+        if self.global_steps == 0:
+            return
+        if self.global_steps >= self.total_training_steps:
+            raise ValueError(
+                f"trainer.total_training_steps: {self.total_training_steps}, but the checkpoint is "
+                f"at step {self.global_steps}: nothing is left to train; raise it, or start anew "
+                "with trainer.resume_mode=disable"
+            )
+        folder = self._checkpoint_folder(self.global_steps)
+        if self.config.trainer.resume_mode == "resume_path":
+            folder = Path(self.config.trainer.resume_from_path)
+        path = folder / CONTROLLER_FILE
+        if not path.exists():
+            raise ValueError(
+                f"{path} is missing: the checkpoint was not written by this trainer; "
+                "start anew with trainer.resume_mode=disable"
+            )
+        self.controller.load_state_dict(json.loads(path.read_text())["controller"])
+
+    def _save_checkpoint(self) -> None:
+        # Before verl's own part: verl marks the checkpoint as the latest when it is done.
+        folder = self._checkpoint_folder(self.global_steps)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {"global_steps": self.global_steps, "controller": self.controller.state_dict()}
+        unfinished = folder / (CONTROLLER_FILE + ".tmp")
+        unfinished.write_text(json.dumps(state, indent=2) + "\n")
+        os.replace(unfinished, folder / CONTROLLER_FILE)
+        super()._save_checkpoint()
+
+    def _checkpoint_folder(self, step: int) -> Path:
+        return Path(self.config.trainer.default_local_dir) / f"global_step_{step}"
+
+
+class HolderTrainerSync(HolderTrainerMixin, PPOTrainerSync):
+    """HölderPO on verl's synchronous trainer."""
