@@ -8,6 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipe.holderpo.console import Console
+from recipe.holderpo.recorder import METRICS_FILE, MetricsFile
+
 # What verl, vLLM and torch read from the environment of each process when device is cpu.
 CPU_ENVIRONMENT = {
     "VERL_PLATFORM": "cpu",
@@ -33,11 +36,12 @@ def set_environment(config: DictConfig) -> dict[str, str]:
     return variables
 
 
-def train(config: DictConfig) -> None:
+def train(config: DictConfig, console: Console) -> None:
     """Run the whole training in this process, with Ray actors for everything else.
 
     Args:
         config: the checked configuration.
+        console: where progress is shown.
     """
     variables = set_environment(config)
 
@@ -45,9 +49,9 @@ def train(config: DictConfig) -> None:
     import transfer_queue as tq
     from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 
+    os.environ["TRANSFER_QUEUE_ENABLE"] = "1"
     runtime_env = get_ppo_ray_runtime_env(config)
     runtime_env["env_vars"] |= variables | {"TRANSFER_QUEUE_ENABLE": "1"}
-    os.environ["TRANSFER_QUEUE_ENABLE"] = "1"
     ray_settings: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     ray_settings["runtime_env"] = runtime_env | (ray_settings.get("runtime_env") or {})
     ray.init(**ray_settings)
@@ -55,18 +59,20 @@ def train(config: DictConfig) -> None:
     OmegaConf.resolve(config)
     tq.init(config.transfer_queue)
     try:
-        _fit(config)
+        _fit(config, console)
     finally:
         tq.close()
         ray.shutdown()
 
 
-def _fit(config: DictConfig) -> None:
+def _fit(config: DictConfig, console: Console) -> None:
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
 
     from recipe.holderpo.trainer import HolderTrainerSync
 
     trainer = HolderTrainerSync(config=config)
+    trainer.metrics_file = MetricsFile(Path(config.run_dir) / METRICS_FILE)
+    trainer.on_step = console.step
     trainer.init()
     agent_loop_manager = AgentLoopManagerTQ.create(
         config=config,
@@ -74,4 +80,7 @@ def _fit(config: DictConfig) -> None:
         teacher_client=trainer.get_teacher_client(),
         reward_loop_worker_handles=trainer.get_reward_handles(),
     )
+    trainer.metrics_file.drop_after(trainer.global_steps)
+    console.start_bar(initial=trainer.global_steps, total=trainer.total_training_steps)
     trainer.fit(agent_loop_manager)
+    console.end_bar()

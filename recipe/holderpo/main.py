@@ -36,9 +36,14 @@ Plugins.instance().register(VerlConfigs)
 @hydra.main(config_path=str(config_dir()), config_name="base", version_base=None)
 def main(config: DictConfig) -> None:
     """Compose, check, print the plan, run."""
+    from recipe.holderpo.console import Console
     from recipe.holderpo.launch import train
 
-    train(config)
+    console = Console(Path(config.run_dir) / "run.log")
+    try:
+        train(config, console)
+    finally:
+        console.close()
 
 
 if __name__ == "__main__":

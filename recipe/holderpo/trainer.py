@@ -16,6 +16,7 @@ from holderpo.control import Controller, ScheduledOrder
 from holderpo.schedule import build_schedule
 from recipe.holderpo.actor_hook import P_KEY, HolderActorLoss, finish_metrics
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
+from recipe.holderpo.recorder import MetricsFile, OnStep, RunLogger
 from recipe.holderpo.settings import advantage_settings, p_settings
 
 CONTROLLER_FILE = "holderpo.json"
@@ -29,6 +30,18 @@ class HolderTrainerMixin:
     """
 
     controller: Controller
+    # Set by the launcher before training; verl itself makes the logger inside fit().
+    metrics_file: MetricsFile
+    on_step: OnStep
+
+    @property
+    def logger(self) -> RunLogger:
+        """verl's logger, with every step also going to metrics.jsonl and to the console."""
+        return self._run_logger
+
+    @logger.setter
+    def logger(self, tracking: Any) -> None:
+        self._run_logger = RunLogger(tracking, self.metrics_file, self.on_step)
 
     def on_train_begin(self) -> None:
         """Give the actors the ratio hook."""

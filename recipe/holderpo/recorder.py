@@ -1,0 +1,85 @@
+"""What a run leaves behind step by step: metrics.jsonl, and a line on the screen."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+METRICS_FILE = "metrics.jsonl"
+
+OnStep = Callable[[int, Mapping[str, float]], None]
+
+
+class MetricsFile:
+    """One JSON object a line and a step, appended to across resumes.
+
+    The line of step 0 holds the validation before training.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Remember the path; nothing is written yet."""
+        self.path = path
+
+    def drop_after(self, step: int) -> None:
+        """Forget lines later than ``step``: a resumed run does those steps again."""
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text().splitlines() if _is_upto(line, step)]
+        unfinished = self.path.with_suffix(".tmp")
+        unfinished.write_text("".join(line + "\n" for line in kept))
+        os.replace(unfinished, self.path)
+
+    def append(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write one step's line."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """All steps of a metrics file, in order."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _is_upto(line: str, step: int) -> bool:
+    """Whether the line is whole (a crash can cut the last one) and not later than ``step``."""
+    try:
+        return json.loads(line)["step"] <= step
+    except json.JSONDecodeError:
+        return False
+
+
+class RunLogger:
+    """verl's logger, with every step also going to metrics.jsonl and to the console."""
+
+    def __init__(self, tracking: Any, metrics_file: MetricsFile, on_step: OnStep) -> None:
+        """Wrap verl's ``Tracking``.
+
+        Args:
+            tracking: verl's logger; it gets everything unchanged.
+            metrics_file: where finite numbers go.
+            on_step: called after each line.
+        """
+        self._tracking = tracking
+        self._metrics_file = metrics_file
+        self._on_step = on_step
+
+    def log(self, data: Mapping[str, Any], step: int, **kwargs: Any) -> None:
+        """Log one step."""
+        self._tracking.log(data=data, step=step, **kwargs)
+        finite = {
+            name: float(value)
+            for name, value in data.items()
+            if isinstance(value, numbers.Real) and math.isfinite(value)
+        }
+        self._metrics_file.append(step, finite)
+        self._on_step(step, finite)
+
+    def finish(self, **kwargs: Any) -> None:
+        """Close verl's logger."""
+        self._tracking.finish(**kwargs)
