@@ -17,6 +17,9 @@ CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "TOKENIZERS_PARALLELISM": "false",
+    # Each process computes little and they outnumber the cores: more threads only contend.
+    "OMP_NUM_THREADS": "1",
+    "TQ_NUM_THREADS": "1",
 }
 
 
@@ -67,6 +70,7 @@ def train(config: DictConfig, console: Console) -> None:
 
 def _fit(config: DictConfig, console: Console) -> None:
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
+    from verl.utils.import_utils import load_class_from_fqn
 
     from recipe.holderpo.trainer import HolderTrainerSync
 
@@ -74,7 +78,10 @@ def _fit(config: DictConfig, console: Console) -> None:
     trainer.metrics_file = MetricsFile(Path(config.run_dir) / METRICS_FILE)
     trainer.on_step = console.step
     trainer.init()
-    agent_loop_manager = AgentLoopManagerTQ.create(
+    manager_class = AgentLoopManagerTQ
+    if name := config.actor_rollout_ref.rollout.agent.get("agent_loop_manager_class"):
+        manager_class = load_class_from_fqn(name, "AgentLoopManager")
+    agent_loop_manager = manager_class.create(
         config=config,
         llm_client=trainer.get_llm_client(),
         teacher_client=trainer.get_teacher_client(),

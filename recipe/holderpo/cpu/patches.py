@@ -37,6 +37,7 @@ def apply() -> None:
     name_vllm_distribution()
     register_post_import_hook(use_plain_gloo, "verl.utils.distributed")
     register_post_import_hook(register_fsdp_engine, "verl.workers.engine.fsdp.transformer_impl")
+    register_post_import_hook(route_without_actor, "verl.workers.rollout.router")
 
 
 def name_vllm_distribution() -> None:
@@ -80,3 +81,21 @@ def register_fsdp_engine(transformer_impl: ModuleType) -> None:
     engine = require(transformer_impl, "FSDPEngineWithLMHead")
     registry = require(transformer_impl, "EngineRegistry")
     registry.register(model_type="language_model", backend=["fsdp2"], device="cpu")(engine)
+
+
+def route_without_actor(router: ModuleType) -> None:
+    """Do without a load-balancer process where there is one vLLM server.
+
+    Reason: verl 0.9.1 (``verl.workers.rollout.router``) starts an actor that imports all of verl,
+    and asks it twice for every response, to choose among one.
+    """
+    original = require(router, "get_router_handle")
+
+    def get_router_handle(servers: dict[str, Any], **settings: Any) -> Any:
+        if len(servers) != 1:
+            return original(servers, **settings)
+        from recipe.holderpo.cpu.router import LocalRouter
+
+        return LocalRouter(*next(iter(servers.items())))
+
+    router.get_router_handle = get_router_handle
