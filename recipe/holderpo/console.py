@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
+
+from recipe.holderpo.plan import Plan
+
+
+def announce(plan: Plan) -> None:
+    """Print the plan and its warnings."""
+    print("\n".join(plan.lines), flush=True)
+    for warning in plan.warnings:
+        print(f"warning    {warning}", flush=True)
 
 
 class Console:
@@ -69,6 +79,16 @@ class Console:
             self._bar.update(step - self._bar.n if not self._bar.disable else 0)
         self.say(step_line(step, metrics))
 
+    def fail(self, text: str) -> None:
+        """Make ``text`` the last thing on the screen."""
+        self.end_bar()
+        self.say(text)
+
+    def fail_with(self, error: BaseException) -> None:
+        """Write the traceback to the log and the error that matters to the screen, last."""
+        traceback.print_exception(error, file=sys.stdout)
+        self.fail(f"details in {self.log_path}\nfailed: {essence(error)}")
+
     def end_bar(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
@@ -112,3 +132,14 @@ def _short(metrics: Mapping[str, float]) -> str:
     reward, p = metrics.get("critic/rewards/mean"), metrics.get("holder/p")
     parts = [] if reward is None else [f"reward {reward:.3f}"]
     return ", ".join(parts if p is None else [*parts, f"p {p:+.2f}"])
+
+
+def essence(error: BaseException) -> str:
+    """The error itself, without the remote tracebacks that Ray puts around it."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        error = cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 8:
+        lines = lines[-1:]
+    return f"{type(error).__name__}: " + " ".join(lines)

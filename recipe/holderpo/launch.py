@@ -1,71 +1,53 @@
-"""Start Ray and run the trainer in the launching process."""
+"""Start Ray, run the trainer in the launching process, and end everything again."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import psutil
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.holderpo.console import Console
+from recipe.holderpo.environment import run_environment
 from recipe.holderpo.recorder import METRICS_FILE, MetricsFile
 
-# What verl, vLLM and torch read from the environment of each process when device is cpu.
-CPU_ENVIRONMENT = {
-    "VERL_PLATFORM": "cpu",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "TOKENIZERS_PARALLELISM": "false",
-    # Each process computes little and they outnumber the cores: more threads only contend.
-    "OMP_NUM_THREADS": "1",
-    "TQ_NUM_THREADS": "1",
-}
-
-
-def set_environment(config: DictConfig) -> dict[str, str]:
-    """Set what the libraries read from the environment; call before verl is imported.
-
-    Args:
-        config: the composed configuration.
-
-    Returns:
-        The variables, to be handed to Ray's workers too.
-    """
-    variables = {"TENSORBOARD_DIR": str(Path(config.run_dir) / "tensorboard")}
-    if config.device == "cpu":
-        variables |= CPU_ENVIRONMENT
-    os.environ.update(variables)
-    return variables
+_GRACE_SECONDS = 5.0
 
 
 def train(config: DictConfig, console: Console) -> None:
     """Run the whole training in this process, with Ray actors for everything else.
 
+    verl's own entry point runs the trainer in one more Ray actor; here the launching process is
+    the driver, so that its errors, its keyboard and its screen are the user's.
+
     Args:
         config: the checked configuration.
         console: where progress is shown.
     """
-    variables = set_environment(config)
-
     import ray
     import transfer_queue as tq
     from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 
     os.environ["TRANSFER_QUEUE_ENABLE"] = "1"
     runtime_env = get_ppo_ray_runtime_env(config)
-    runtime_env["env_vars"] |= variables | {"TRANSFER_QUEUE_ENABLE": "1"}
+    runtime_env["env_vars"] |= run_environment(config) | {"TRANSFER_QUEUE_ENABLE": "1"}
     ray_settings: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     ray_settings["runtime_env"] = runtime_env | (ray_settings.get("runtime_env") or {})
-    ray.init(**ray_settings)
-    config.transfer_queue.enable = True
-    OmegaConf.resolve(config)
-    tq.init(config.transfer_queue)
     try:
+        ray.init(**ray_settings)
+        # After ray.init, which installs a handler of its own.
+        signal.signal(signal.SIGTERM, _interrupt)
+        config.transfer_queue.enable = True
+        OmegaConf.resolve(config)
+        tq.init(config.transfer_queue)
         _fit(config, console)
-    finally:
         tq.close()
-        ray.shutdown()
+    finally:
+        _end_processes()
 
 
 def _fit(config: DictConfig, console: Console) -> None:
@@ -87,7 +69,25 @@ def _fit(config: DictConfig, console: Console) -> None:
         teacher_client=trainer.get_teacher_client(),
         reward_loop_worker_handles=trainer.get_reward_handles(),
     )
+    if trainer.global_steps > 0:
+        console.say(f"resumed after step {trainer.global_steps}")
     trainer.metrics_file.drop_after(trainer.global_steps)
     console.start_bar(initial=trainer.global_steps, total=trainer.total_training_steps)
     trainer.fit(agent_loop_manager)
-    console.end_bar()
+    trainer.logger.finish(exit_code=0)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_processes() -> None:
+    """Leave nothing running: Ray's own shutdown, then whatever of its processes is left."""
+    import ray
+
+    started = psutil.Process().children(recursive=True)
+    ray.shutdown()
+    _, alive = psutil.wait_procs(started, timeout=_GRACE_SECONDS)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=_GRACE_SECONDS)

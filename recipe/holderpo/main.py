@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+import time
 from pathlib import Path
 
 import hydra
+import psutil
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from recipe.holderpo.console import Console, announce
+from recipe.holderpo.environment import set_environment
+
+LOG_FILE = "run.log"
+CONFIG_FILE = "config.yaml"
 
 
 def config_dir() -> Path:
@@ -35,15 +44,69 @@ Plugins.instance().register(VerlConfigs)
 
 @hydra.main(config_path=str(config_dir()), config_name="base", version_base=None)
 def main(config: DictConfig) -> None:
-    """Compose, check, print the plan, run."""
-    from recipe.holderpo.console import Console
+    """Compose, check, print the plan, run; exits with 1 on failure, 2 on a bad configuration."""
+    set_environment(config)
+    from recipe.holderpo.checks import ConfigError, check_config
+
+    try:
+        plan = check_config(config)
+    except ConfigError as error:
+        print("The configuration cannot be run:", file=sys.stderr)
+        print("\n".join(f"  {problem}" for problem in error.problems), file=sys.stderr)
+        sys.exit(2)
+    announce(plan)
+    if config.check:
+        return
+    run_dir = Path(config.run_dir)
+    if config.trainer.resume_mode == "disable":
+        keep_previous_run(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, run_dir / CONFIG_FILE)
+    sys.exit(run(config, run_dir))
+
+
+def run(config: DictConfig, run_dir: Path) -> int:
+    """Train with a quiet screen and write the report.
+
+    Args:
+        config: the checked configuration.
+        run_dir: for everything the run leaves behind.
+
+    Returns:
+        The exit status: 0, 1 after a failure, 130 after an interrupt.
+    """
     from recipe.holderpo.launch import train
 
-    console = Console(Path(config.run_dir) / "run.log")
+    started = psutil.Process().create_time()
+    print(f"log        {run_dir / LOG_FILE} (everything Ray, vLLM and verl say)", flush=True)
+    console = Console(run_dir / LOG_FILE)
     try:
         train(config, console)
+        seconds_total = time.time() - started
+        from recipe.holderpo.report import write_report
+
+        for line in write_report(config, seconds_total=seconds_total, started=started):
+            console.say(line)
+    except KeyboardInterrupt:
+        console.fail("interrupted; resume with trainer.resume_mode=auto")
+        return 130
+    except Exception as error:
+        console.fail_with(error)
+        return 1
     finally:
         console.close()
+    return 0
+
+
+def keep_previous_run(run_dir: Path) -> None:
+    """Move an earlier run's folder aside: a run that does not resume never overwrites one."""
+    if not run_dir.exists():
+        return
+    number = 1
+    while (aside := run_dir.with_name(f"{run_dir.name}.{number}")).exists():
+        number += 1
+    run_dir.rename(aside)
+    print(f"previous run kept in {aside}")
 
 
 if __name__ == "__main__":

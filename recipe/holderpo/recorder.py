@@ -6,6 +6,7 @@ import json
 import math
 import numbers
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ OnStep = Callable[[int, Mapping[str, float]], None]
 class MetricsFile:
     """One JSON object a line and a step, appended to across resumes.
 
-    The line of step 0 holds the validation before training.
+    Each has ``step`` and ``wall_time`` (seconds since the epoch, at the end of the step) beside the
+    metrics. The line of step 0 holds the validation before training.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +40,7 @@ class MetricsFile:
         """Write one step's line."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+            file.write(json.dumps({"step": step, "wall_time": time.time(), **metrics}) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

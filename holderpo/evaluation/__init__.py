@@ -1,0 +1,1 @@
+"""Reading runs: intervals, tables and pictures."""

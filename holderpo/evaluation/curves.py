@@ -1,0 +1,59 @@
+"""Pictures of a run's metrics over its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
+
+
+class Panel(NamedTuple):
+    """One diagram: metric names and their labels, drawn over the step."""
+
+    title: str
+    """Above the diagram; unit included."""
+    curves: Mapping[str, str]
+    """Metric name to label."""
+    limits: tuple[float | None, float | None] = (None, None)
+    """Range of the vertical axis; None is chosen from the data."""
+
+
+def draw_panels(
+    rows: Sequence[Mapping[str, float]], panels: Sequence[Panel], path: Path, *, title: str
+) -> None:
+    """Draw diagrams side by side, three a row, into one picture.
+
+    Args:
+        rows: one mapping a step, each with ``step``; a metric missing in a step is skipped there.
+        panels: what to draw.
+        path: picture file; its ending chooses the format.
+        title: above the picture.
+    """
+    num_columns = 3
+    num_rows = -(-len(panels) // num_columns)
+    figure, axes = plt.subplots(
+        num_rows, num_columns, figsize=(4.6 * num_columns, 3.1 * num_rows), squeeze=False
+    )
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        for name, label in panel.curves.items():
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            marker = "o" if len(points) < len(rows) / 2 else None
+            axis.plot(*zip(*points, strict=True), label=label, marker=marker) if points else None
+        axis.set_title(panel.title, fontsize=10)
+        axis.set_ylim(*panel.limits)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if len(panel.curves) > 1:
+            axis.legend(fontsize=8)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.axis("off")
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

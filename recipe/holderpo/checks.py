@@ -1,0 +1,234 @@
+"""What can be checked before anything starts: every problem at once, one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from holderpo.schedule import build_schedule
+from recipe.holderpo.plan import Plan, make_plan
+from recipe.holderpo.settings import advantage_settings, p_settings
+from recipe.holderpo.versions import UnsupportedVersionError, check_verl_version
+
+HOLDER = "holder"
+DEVICES = ("cpu", "cuda")
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be run; one line a problem."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Keep the problems.
+
+        Args:
+            problems: each ``field: value; fix``.
+        """
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def check_config(config: DictConfig) -> Plan:
+    """Check the composed configuration and derive the plan of the run.
+
+    Args:
+        config: as composed by Hydra.
+
+    Returns:
+        The derived numbers.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    missing = [f"{key}: not set; give it a value" for key in sorted(OmegaConf.missing_keys(config))]
+    missing = [line for line in missing if not line.startswith("reward.reward_model.")]
+    if missing:
+        raise ConfigError(missing)
+    try:
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"{error.full_key or 'configuration'}: {error}"]) from error
+    problems = [*_versions(), *_device(config), *_batches(config), *_method(config)]
+    problems += [*_files(config), *_sections(config)]
+    if problems:
+        raise ConfigError(problems)
+    problems += _verl_checks(config)
+    if problems:
+        raise ConfigError(problems)
+    return make_plan(config)
+
+
+def _versions() -> Iterator[str]:
+    try:
+        check_verl_version()
+    except UnsupportedVersionError as error:
+        yield str(error)
+
+
+def _device(config: DictConfig) -> Iterator[str]:
+    if config.device not in DEVICES:
+        yield f"device: {config.device!r}; give one of {', '.join(DEVICES)}"
+    elif config.trainer.device != config.device:
+        yield (
+            f"trainer.device: {config.trainer.device!r}, but device is {config.device!r}; "
+            f"choose both with device={config.device}"
+        )
+    if config.device == "cpu" and config.actor_rollout_ref.actor.strategy != "fsdp2":
+        yield (
+            f"actor_rollout_ref.actor.strategy: {config.actor_rollout_ref.actor.strategy!r}; "
+            "on a CPU only 'fsdp2' starts"
+        )
+    if config.trainer.v1.trainer_mode != "sync" or not config.trainer.use_v1:
+        yield (
+            f"trainer.v1.trainer_mode: {config.trainer.v1.trainer_mode!r} with trainer.use_v1 "
+            f"{config.trainer.use_v1}; this recipe trains with 'sync' and true"
+        )
+
+
+def _batches(config: DictConfig) -> Iterator[str]:
+    actor = config.actor_rollout_ref.actor
+    prompts = config.data.train_batch_size
+    if not _is_count(config.trainer.total_training_steps):
+        yield (
+            f"trainer.total_training_steps: {config.trainer.total_training_steps!r}; "
+            "give the number of rollout rounds (the schedule of p needs it)"
+        )
+    if not _is_count(prompts):
+        yield f"data.train_batch_size: {prompts!r}; give a number of prompts above 0"
+    elif not _is_count(actor.ppo_mini_batch_size) or prompts % actor.ppo_mini_batch_size:
+        yield (
+            f"actor_rollout_ref.actor.ppo_mini_batch_size: {actor.ppo_mini_batch_size!r}; "
+            f"give a number of prompts that divides data.train_batch_size ({prompts})"
+        )
+    else:
+        yield from _micro_batches(config)
+    if not _is_count(config.actor_rollout_ref.rollout.n) or config.actor_rollout_ref.rollout.n < 2:
+        yield (
+            f"actor_rollout_ref.rollout.n: {config.actor_rollout_ref.rollout.n!r}; "
+            "a group-relative advantage needs at least 2 responses a prompt"
+        )
+
+
+def _micro_batches(config: DictConfig) -> Iterator[str]:
+    actor = config.actor_rollout_ref.actor
+    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
+    rows = actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n
+    if rows % ranks:
+        yield (
+            f"trainer.n_gpus_per_node * trainer.nnodes: {ranks}; must divide the {rows} rows of "
+            "an update (ppo_mini_batch_size * rollout.n)"
+        )
+    elif not actor.use_dynamic_bsz:
+        micro = actor.ppo_micro_batch_size_per_gpu
+        if not _is_count(micro) or (rows // ranks) % micro:
+            yield (
+                f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu: {micro!r}; give a number "
+                f"that divides the {rows // ranks} rows of an update on each rank"
+            )
+
+
+def _method(config: DictConfig) -> Iterator[str]:
+    actor = config.actor_rollout_ref.actor
+    algorithm = config.algorithm
+    for name in ("clip_ratio_low", "clip_ratio_high"):
+        value = actor[name]
+        upper = 1 if name == "clip_ratio_low" else float("inf")
+        if not isinstance(value, int | float) or not 0 < value < upper:
+            yield (
+                f"actor_rollout_ref.actor.{name}: {value!r}; give a distance from 1 in "
+                f"(0, {upper:g})"
+            )
+    if algorithm.adv_estimator == "gae":
+        yield (
+            "algorithm.adv_estimator: 'gae'; give 'holder' or another with one advantage a response"
+        )
+    if actor.policy_loss.loss_mode != HOLDER:
+        return
+    if actor.loss_agg_mode != "seq-mean-token-mean":
+        yield (
+            f"actor_rollout_ref.actor.loss_agg_mode: {actor.loss_agg_mode!r}; "
+            "the Hölder loss needs 'seq-mean-token-mean'"
+        )
+    correction = algorithm.get("rollout_correction") or {}
+    if correction.get("rollout_is") is not None:
+        yield (
+            f"algorithm.rollout_correction.rollout_is: {correction.get('rollout_is')!r}; "
+            "set it to null with the Hölder loss"
+        )
+    if correction.get("bypass_mode"):
+        yield (
+            "algorithm.rollout_correction.bypass_mode: true; set it to false: the ratio would also "
+            "hold the difference between rollout engine and trainer"
+        )
+
+
+def _files(config: DictConfig) -> Iterator[str]:
+    for field in ("data.train_files", "data.val_files"):
+        value = OmegaConf.select(config, field)
+        for path in value if OmegaConf.is_list(value) else [value]:
+            if _is_local(str(path)) and not Path(path).expanduser().exists():
+                yield f"{field}: {path} does not exist; prepare it first (python -m data_prep.<set>)"
+    model = str(config.actor_rollout_ref.model.path)
+    if _is_local(model) and not Path(model).expanduser().exists() and model.count("/") != 1:
+        yield (
+            f"actor_rollout_ref.model.path: {model} does not exist; "
+            "give a folder or the name of a model on the hub"
+        )
+
+
+def _sections(config: DictConfig) -> Iterator[str]:
+    rounds = config.trainer.total_training_steps
+    try:
+        build_schedule(p_settings(config), num_rounds=rounds if _is_count(rounds) else 1)
+    except ValueError as error:
+        yield str(error)
+    try:
+        advantage_settings(config)
+    except (ValueError, TypeError) as error:
+        yield str(error)
+
+
+def _verl_checks(config: DictConfig) -> Iterator[str]:
+    """verl's own checks, which import verl: last, and only if nothing else is wrong."""
+    from hydra.errors import InstantiationException
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+
+    loss_mode = config.actor_rollout_ref.actor.policy_loss.loss_mode
+    if loss_mode not in POLICY_LOSS_REGISTRY:
+        yield (
+            f"actor_rollout_ref.actor.policy_loss.loss_mode: {loss_mode!r}; "
+            f"give one of {', '.join(sorted(POLICY_LOSS_REGISTRY))}"
+        )
+    estimator = config.algorithm.adv_estimator
+    if estimator not in ADV_ESTIMATOR_REGISTRY:
+        names = sorted(getattr(name, "value", name) for name in ADV_ESTIMATOR_REGISTRY)
+        yield f"algorithm.adv_estimator: {estimator!r}; give one of {', '.join(names)}"
+    try:
+        # verl reports its success on stdout and warns of a critic that no estimator here has.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            validate_config(
+                config=config,
+                use_reference_policy=need_reference_policy(config),
+                use_critic=need_critic(config),
+            )
+    except InstantiationException as error:
+        yield f"{error.__cause__ or error}"
+    except (ValueError, AssertionError) as error:
+        yield f"verl: {error}"
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in path

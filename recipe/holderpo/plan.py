@@ -1,0 +1,71 @@
+"""The numbers that follow from a configuration, shown before a run starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from holderpo.schedule import build_schedule
+from recipe.holderpo.settings import p_settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Derived numbers of a run and what is odd about them."""
+
+    lines: tuple[str, ...]
+    """Short description, one fact a line."""
+    warnings: tuple[str, ...]
+    """Settings that will have no effect, or not the expected one."""
+    rollouts_per_step: int
+    """Responses a rollout round."""
+    updates_per_step: int
+    """Optimiser steps a rollout round."""
+
+
+def make_plan(config: DictConfig) -> Plan:
+    """Derive the plan of a checked configuration.
+
+    Args:
+        config: with valid sections.
+
+    Returns:
+        The plan.
+    """
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    steps = config.trainer.total_training_steps
+    updates = math.ceil(config.data.train_batch_size / actor.ppo_mini_batch_size) * actor.ppo_epochs
+    schedule = build_schedule(p_settings(config), num_rounds=steps)
+    is_holder = actor.policy_loss.loss_mode == "holder"
+    first, last = schedule.value(0), schedule.value(steps - 1)
+    reached = min(schedule.last_step + 1, steps)
+
+    lines = (
+        f"model      {config.actor_rollout_ref.model.path}",
+        f"data       {config.data.train_files} (held out: {config.data.val_files})",
+        f"loss       {actor.policy_loss.loss_mode}, clip {actor.clip_ratio_low} low "
+        f"{actor.clip_ratio_high} high, learning rate {actor.optim.lr}",
+        f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, "
+        f"at most {config.data.max_response_length} tokens each",
+        f"updates    {updates} a rollout batch, {actor.ppo_mini_batch_size * rollout.n} responses "
+        "each",
+        f"p          {first:+g} to {last:+g} over {steps} rollout rounds"
+        + (f", at its end from round {reached} on" if is_holder else " (not used by this loss)"),
+        f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
+        f"seed       {config.seed}",
+        f"output     {config.run_dir}",
+    )
+    warnings = []
+    if is_holder and updates == 1:
+        warnings.append(
+            "p has no effect: with one update a rollout batch every ratio is 1 "
+            "(lower actor_rollout_ref.actor.ppo_mini_batch_size)"
+        )
+    if is_holder and schedule.last_step > steps - 1:
+        warnings.append(
+            f"the schedule of p does not finish: it ends after {schedule.last_step} rounds, the run "
+            f"after {steps} (set p.steps=whole_run)"
+        )
+    return Plan(lines, tuple(warnings), config.data.train_batch_size * rollout.n, updates)

@@ -1,0 +1,154 @@
+"""The end of a run: what was reached, in summary.json and one picture."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from holderpo.evaluation.curves import Panel, draw_panels
+from holderpo.evaluation.intervals import wilson_interval
+from recipe.holderpo.console import heldout_accuracies
+from recipe.holderpo.plan import make_plan
+from recipe.holderpo.recorder import METRICS_FILE, read_metrics
+
+SUMMARY_FILE = "summary.json"
+PICTURE_FILE = "report.png"
+HELDOUT = "heldout accuracy"
+
+PANELS = (
+    Panel(
+        "accuracy",
+        {"critic/rewards/mean": "reward, sampled", HELDOUT: "held out, greedy"},
+        (0.0, 1.02),
+    ),
+    Panel("order p", {"holder/p": "p"}),
+    Panel(
+        "ESS fraction of the token weights",
+        {"holder/ess_frac": "mean", "holder/ess_frac_min": "smallest response"},
+        (0.0, 1.02),
+    ),
+    Panel("entropy of the policy (nats)", {"actor/entropy": "entropy"}),
+    Panel(
+        "clipped responses (fraction)",
+        {"holder/clip_frac_high": "above", "holder/clip_frac_low": "below"},
+        (0.0, None),
+    ),
+    Panel(
+        "log-ratio of tokens (nats)",
+        {"holder/log_ratio_max": "largest", "holder/log_ratio_min": "smallest"},
+    ),
+)
+
+
+def write_report(config: DictConfig, *, seconds_total: float, started: float) -> list[str]:
+    """Write summary.json and report.png into the run's folder.
+
+    Args:
+        config: of the run.
+        seconds_total: from the start of the launching process to the end of training.
+        started: time stamp of the start of the launching process.
+
+    Returns:
+        Lines for the screen.
+    """
+    run_dir = Path(config.run_dir)
+    rows = read_metrics(run_dir / METRICS_FILE)
+    for row in rows:
+        accuracies = heldout_accuracies(row)
+        if accuracies:
+            row[HELDOUT] = statistics.fmean(accuracies.values())
+    draw_panels(rows, PANELS, run_dir / PICTURE_FILE, title=config.trainer.experiment_name)
+
+    summary = summarize(config, rows)
+    summary["seconds_total"] = seconds_total
+    # Known only where this very process did the first step.
+    first_step_at = rows[1]["wall_time"] if len(rows) > 1 else None
+    if first_step_at is not None and first_step_at > started:
+        summary["seconds_to_first_step"] = first_step_at - started
+    if config.report.measure_import:
+        summary["import_seconds"] = measure_import_seconds()
+    (run_dir / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
+    return screen_lines(summary, run_dir)
+
+
+def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The run in a few numbers.
+
+    Args:
+        config: of the run.
+        rows: of metrics.jsonl, with the held-out accuracy under ``HELDOUT``.
+
+    Returns:
+        JSON-serialisable summary; what was not measured is missing.
+    """
+    plan = make_plan(config)
+    steps = [row for row in rows if row["step"] > 0]
+    summary: dict[str, Any] = {
+        "experiment": config.trainer.experiment_name,
+        "seed": config.seed,
+        "steps": int(steps[-1]["step"]),
+        "rollouts_per_step": plan.rollouts_per_step,
+        "updates_per_step": plan.updates_per_step,
+        "seconds_per_step_median": statistics.median(row["timing_s/step"] for row in steps),
+        "reward_first": steps[0]["critic/rewards/mean"],
+        "reward_last": steps[-1]["critic/rewards/mean"],
+    }
+    for key, name in (("p", "holder/p"), ("ess_frac", "holder/ess_frac")):
+        if name in steps[-1]:
+            summary |= {f"{key}_first": steps[0][name], f"{key}_last": steps[-1][name]}
+    accuracies = [row[HELDOUT] for row in rows if HELDOUT in row]
+    num_heldout = _num_heldout(config)
+    if accuracies and num_heldout:
+        summary["num_heldout"] = num_heldout
+        for when, accuracy in (("before", accuracies[0]), ("after", accuracies[-1])):
+            interval = wilson_interval(round(accuracy * num_heldout), num_heldout)
+            summary[f"accuracy_{when}"] = accuracy
+            summary[f"accuracy_{when}_interval"] = list(interval)
+    return summary
+
+
+def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
+    """The summary as a person reads it."""
+    lines = [""]
+    if "accuracy_before" in summary:
+        for when in ("before", "after"):
+            low, high = summary[f"accuracy_{when}_interval"]
+            lines.append(
+                f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  "
+                f"(95 % interval {100 * low:.1f} to {100 * high:.1f}, "
+                f"{summary['num_heldout']} problems, greedy)"
+            )
+    lines.append(f"sampled reward    {summary['reward_first']:.3f} -> {summary['reward_last']:.3f}")
+    lines.append(
+        f"time              {summary['seconds_total']:.0f} s in all, "
+        f"{summary['seconds_per_step_median']:.1f} s a step"
+    )
+    lines.append(f"picture           {run_dir / PICTURE_FILE}")
+    lines.append(f"numbers           {run_dir / SUMMARY_FILE}, {run_dir / METRICS_FILE}")
+    return lines
+
+
+def measure_import_seconds() -> float:
+    """Seconds that one fresh process needs to import verl's trainer and vLLM.
+
+    The yardstick for start-up times on this machine at this moment.
+    """
+    modules = "import verl.trainer.ppo.v1, vllm.entrypoints.openai.api_server"
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", modules], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def _num_heldout(config: DictConfig) -> int:
+    """Held-out problems: rows of the last validation dump."""
+    folder = Path(config.trainer.validation_data_dir)
+    dumps = sorted(folder.glob("*.jsonl"), key=lambda path: int(path.stem))
+    return len(dumps[-1].read_text().splitlines()) if dumps else 0
