@@ -2,7 +2,7 @@
 
 A problem is six columns of two digits, lowest first; the answer is each column's sum with the
 incoming carry, as two digits. The teacher whose demonstrations the model is first fitted to forgets
-each outgoing carry with probability 0.5: format and digit sums come out right, carrying does not,
+each outgoing carry with probability 0.4: format and digit sums come out right, carrying does not,
 and learning to carry is what is left for reinforcement learning.
 
 Problems are split by a hash of their digits, so no held-out problem can occur in the supervised or
@@ -19,7 +19,7 @@ import numpy as np
 from data_prep.parquet import verl_row, write_manifest, write_rows
 
 NUM_COLUMNS = 6
-FORGET_CARRY = 0.5
+FORGET_CARRY = 0.4
 # Length of a prompt and of an answer in characters; the response also has its end token.
 PROMPT_CHARACTERS = 3 * NUM_COLUMNS
 ANSWER_CHARACTERS = 3 * NUM_COLUMNS - 1

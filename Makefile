@@ -1,0 +1,34 @@
+# `make` or `make help` lists the targets. Each sets up .venv first, if that is not done yet.
+PYTHON_BIN := .venv/bin/python
+SEED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint test-unit test-e2e test-slow clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: ## install everything into .venv (TORCH_INDEX= chooses the index of the CPU torch)
+	@bash scripts/setup.sh
+
+demo: setup ## train the demo with HölderPO on this machine's CPU (SEED=0)
+	@bash scripts/demo.sh $(SEED)
+
+test: lint test-unit ## lint, format, types and unit tests
+
+lint: setup ## lint, format and types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+test-unit: setup ## unit tests
+	@$(PYTHON_BIN) -m pytest -m "not e2e and not slow and not gpu and not faults"
+
+test-e2e: setup ## real launches, end to end
+	@$(PYTHON_BIN) -m pytest -m e2e
+
+test-slow: setup ## slow tests, by hand
+	@$(PYTHON_BIN) -m pytest -m slow
+
+clean: ## remove generated data, outputs and caches (not .venv)
+	rm -rf data outputs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
