@@ -79,7 +79,8 @@ def fit(settings: WarmStartSettings) -> torch.nn.Module:
         model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
-    for _ in tqdm(range(settings.steps), desc="warm start", unit="step"):
+    # No bar where the output is no terminal.
+    for _ in tqdm(range(settings.steps), desc="warm start", unit="step", disable=None):
         tokens = demonstrations(settings, rng)
         logits = model(input_ids=tokens[:, :-1]).logits[:, columns.PROMPT_CHARACTERS - 1 :]
         targets = tokens[:, columns.PROMPT_CHARACTERS :]

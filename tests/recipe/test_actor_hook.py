@@ -1,0 +1,116 @@
+"""The ratio hook: p out of the batch, verl's own terms kept, metrics with the right reductions."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from verl.utils import tensordict_utils as tu
+from verl.utils.metric import Metric, reduce_metrics
+from verl.workers.config import FSDPActorConfig
+from verl.workers.utils.losses import ppo_loss
+
+from holderpo.diagnostics import METRICS
+from recipe.holderpo.actor_hook import P_KEY, HolderActorLoss, finish_metrics
+from recipe.holderpo.policy_loss import HolderLossConfig
+
+NUM_ROWS, PROMPT, RESPONSE = 8, 3, 5
+
+
+def jagged(rows):
+    return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
+
+
+def micro_batch(rows, *, p, global_batch_size=NUM_ROWS, empty=()):
+    """What the engine hands to the loss: jagged tensors over whole sequences and responses."""
+    generator = torch.Generator().manual_seed(0)
+    old = -torch.rand(NUM_ROWS, RESPONSE, generator=generator)
+    ratios = torch.randn(NUM_ROWS, RESPONSE, generator=generator)
+    advantage = torch.randn(NUM_ROWS, 1, generator=generator).expand(-1, RESPONSE)
+    mask = torch.ones(NUM_ROWS, RESPONSE, dtype=torch.int64)
+    mask[list(empty)] = 0
+    whole = torch.zeros(NUM_ROWS, PROMPT + RESPONSE)
+    # Log-probabilities are shifted by one: position t holds that of token t + 1.
+    whole[:, PROMPT - 1 : -1] = old + ratios
+    data = tu.get_tensordict(
+        {
+            "prompts": jagged(torch.ones(len(rows), PROMPT, dtype=torch.int64)),
+            "responses": jagged(torch.ones(len(rows), RESPONSE, dtype=torch.int64)),
+            "response_mask": jagged(mask[rows]),
+            "old_log_probs": jagged(old[rows]),
+            "advantages": jagged((advantage * mask)[rows]),
+            "attention_mask": jagged(
+                torch.ones(len(rows), PROMPT + RESPONSE, dtype=torch.int64)
+            ),
+        },
+        non_tensor_dict={
+            "dp_size": 1,
+            "batch_num_tokens": int(mask.sum()),
+            "global_batch_size": global_batch_size,
+            **({} if p is None else {P_KEY: p}),
+        },
+    )
+    return {"log_probs": jagged(whole[rows])}, data, ratios[rows], mask[rows].bool()
+
+
+def hook(**policy_loss):
+    config = FSDPActorConfig(
+        strategy="fsdp2",
+        rollout_n=4,
+        ppo_micro_batch_size_per_gpu=1,
+        loss_agg_mode="seq-mean-token-mean",
+        policy_loss=HolderLossConfig(**policy_loss),
+    )
+    return HolderActorLoss(config)
+
+
+def test_p_comes_from_the_batch():
+    rows = torch.arange(NUM_ROWS)
+    losses = {p: hook(p=1.0)(*micro_batch(rows, p=p)[:2])[0].item() for p in (None, 1.0, -2.0)}
+    assert losses[None] == losses[1.0] != losses[-2.0]
+
+
+def test_the_hook_survives_pickling():
+    rows = torch.arange(NUM_ROWS)
+    copy = pickle.loads(pickle.dumps(hook()))
+    assert copy(*micro_batch(rows, p=2.0)[:2])[0] == hook()(*micro_batch(rows, p=2.0)[:2])[0]
+
+
+def test_any_other_loss_is_verls_own():
+    rows = torch.arange(NUM_ROWS)
+    vanilla = hook(loss_mode="vanilla")
+    loss, metrics = vanilla(*micro_batch(rows, p=2.0)[:2])
+    expected, _ = ppo_loss(vanilla.config, *micro_batch(rows, p=2.0)[:2])
+    assert loss == expected
+    assert "holder/log_ratio_std" in metrics
+    assert "holder/ess_frac" not in metrics
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_metrics_are_global_means_and_extremes_over_real_rows(splits):
+    empty = (2, 7)
+    collected = {}
+    for rows in torch.arange(NUM_ROWS).chunk(splits):
+        _, metrics = hook()(*micro_batch(rows, p=2.0, empty=empty)[:2])
+        for name, value in metrics.items():
+            if isinstance(value, Metric):
+                collected.setdefault(name, value.init_list()).append(value)
+    # As verl does: one aggregate a mini-batch, prefixed, then reduced by name over mini-batches.
+    reduced = reduce_metrics(
+        {f"actor/{name}": [Metric.aggregate_dp([metric])] for name, metric in collected.items()}
+    )
+    finished = finish_metrics(reduced)
+    assert not any("holder" in name for name in reduced)
+    assert set(finished) <= {metric.name for metric in METRICS}
+
+    _, _, ratios, mask = micro_batch(torch.arange(NUM_ROWS), p=2.0, empty=empty)
+    real = ratios[mask.any(-1)].double()
+    weights = (2 * real).softmax(-1)
+    assert finished["holder/ess_frac"] == pytest.approx(
+        (1 / (RESPONSE * weights.square().sum(-1))).mean().item(), rel=1e-5
+    )
+    assert finished["holder/log_ratio_max"] == pytest.approx(real.max().item(), abs=1e-5)
+    assert finished["holder/log_ratio_min"] == pytest.approx(real.min().item(), abs=1e-5)
+    assert finished["holder/log_ratio_std"] == pytest.approx(
+        np.mean(real.numpy().std(-1)), rel=1e-5
+    )

@@ -1,0 +1,53 @@
+"""The advantage hook behind verl's estimator signature."""
+
+import numpy as np
+import torch
+from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
+
+from holderpo.advantage import AdvantageSettings
+from recipe.holderpo.advantage import AdvantageCall, advantage_call, compute_holder_advantage
+
+
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    mask = (torch.arange(6) < torch.tensor([[6], [3], [1], [6], [2], [4]])).long()
+    rewards = torch.rand(6, 6, generator=generator) * mask
+    index = np.array(["a", "b", "a", "b", "a", "b"], dtype=object)
+    return rewards, mask, index
+
+
+def test_equals_verls_grpo_where_that_is_right():
+    rewards, mask, index = batch()
+    ours, _ = compute_holder_advantage(rewards, mask, index)
+    theirs, _ = compute_grpo_outcome_advantage(rewards.clone(), mask, index)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    without, _ = compute_holder_advantage(
+        rewards, mask, index, config={"norm_adv_by_std_in_grpo": False}
+    )
+    theirs, _ = compute_grpo_outcome_advantage(
+        rewards.clone(), mask, index, norm_adv_by_std_in_grpo=False
+    )
+    torch.testing.assert_close(without, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_verls_grpo_gives_a_group_of_equal_rewards_an_advantage_and_ours_does_not():
+    rewards = torch.zeros(8, 2)
+    rewards[:, 0] = 9.9
+    mask, index = torch.ones(8, 2), np.array(["a"] * 8)
+    theirs, _ = compute_grpo_outcome_advantage(rewards.clone(), mask, index)
+    assert theirs.abs().max() > 0.1
+    assert (compute_holder_advantage(rewards, mask, index)[0] == 0).all()
+
+
+def test_padding_rows_belong_to_no_group_and_settings_and_metrics_pass_through():
+    rewards, mask, index = batch()
+    mask[5] = 0
+    rewards[5] = torch.nan
+    rewards[[0, 2, 4]] = 0.5 * (torch.arange(6) == 0)
+    settings = AdvantageSettings(transforms=[{"name": "clamp", "limit": 0.25}])
+    with advantage_call(AdvantageCall(settings, max_response_tokens=6)) as call:
+        advantages, _ = compute_holder_advantage(rewards, mask, index)
+    assert (advantages[5] == 0).all()
+    assert (advantages[[0, 2, 4]] == 0).all()
+    assert advantages.abs().max() == 0.25
+    assert call.metrics == {"group/no_signal_frac": 0.5}

@@ -1,0 +1,150 @@
+"""Composing, checking and planning, without starting anything."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from recipe.holderpo.checks import ConfigError, check_config
+from recipe.holderpo.main import config_dir
+
+EXPERIMENTS = sorted(path.stem for path in config_dir().glob("*.yaml") if path.stem != "base")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Files that exist, so that only what a test changes is wrong."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("train.parquet", "heldout.parquet"):
+        (folder / name).touch()
+    (folder / "model").mkdir()
+    return [
+        f"data.train_files={folder}/train.parquet",
+        f"data.val_files={folder}/heldout.parquet",
+        f"actor_rollout_ref.model.path={folder}/model",
+    ]
+
+
+def composed(name, overrides=()):
+    with initialize_config_dir(config_dir=str(config_dir()), version_base=None):
+        return compose(config_name=name, overrides=list(overrides))
+
+
+def problems(name, overrides):
+    with pytest.raises(ConfigError) as caught:
+        check_config(composed(name, overrides))
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_passes_the_checks(name, data):
+    plan = check_config(composed(name, data))
+    assert plan.lines
+
+
+def test_a_gpu_configuration_is_checked_without_a_gpu(data):
+    overrides = [*data, "device=cuda", "trainer.n_gpus_per_node=4"]
+    plan = check_config(composed("demo", overrides))
+    assert "devices    1 x 4 cuda" in plan.lines
+
+
+def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
+    found = problems(
+        "demo",
+        [
+            *data[1:],
+            "p.kind=liner",
+            "advantage.transforms=[{name: clmp}]",
+            "actor_rollout_ref.actor.ppo_mini_batch_size=7",
+            "actor_rollout_ref.actor.clip_ratio_low=1.5",
+            "actor_rollout_ref.actor.loss_agg_mode=token-mean",
+            "actor_rollout_ref.rollout.n=1",
+            "trainer.v1.trainer_mode=colocate_async",
+            "data.train_files=nowhere.parquet",
+        ],
+    )
+    text = "\n".join(found)
+    for expected in (
+        "p.kind: 'liner'; give one of",
+        "advantage.transforms: unknown name 'clmp'; give one of",
+        "actor_rollout_ref.actor.ppo_mini_batch_size: 7; give a number of prompts that divides",
+        "actor_rollout_ref.actor.clip_ratio_low: 1.5; give a distance from 1 in (0, 1)",
+        "actor_rollout_ref.actor.loss_agg_mode: 'token-mean'; the Hölder loss needs",
+        "actor_rollout_ref.rollout.n: 1; a group-relative advantage needs at least 2",
+        "trainer.v1.trainer_mode: 'colocate_async'",
+        "data.train_files: nowhere.parquet does not exist; prepare it first",
+    ):
+        assert expected in text
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("actor_rollout_ref.actor.policy_loss.loss_mode=holdr", "give one of"),
+        ("algorithm.adv_estimator=holdr", "algorithm.adv_estimator: 'holdr'; give one of"),
+        ("algorithm.adv_estimator=gae", "algorithm.adv_estimator: 'gae'"),
+        ("actor_rollout_ref.actor.policy_loss.aggregate=powr", "policy_loss.aggregate"),
+        ("actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=7", "divides the 64 rows"),
+        ("trainer.n_gpus_per_node=3", "must divide the 64 rows"),
+        ("trainer.total_training_steps=null", "trainer.total_training_steps: None"),
+        ("actor_rollout_ref.actor.strategy=fsdp", "only 'fsdp2' starts"),
+        ("+algorithm.rollout_correction.bypass_mode=true", "bypass_mode: true; set it to false"),
+    ],
+)
+def test_single_mistakes(override, expected, data):
+    if "bypass" in override:
+        override = override.removeprefix("+")
+    assert any(expected in line for line in problems("demo", [*data, override]))
+
+
+def test_an_unset_value_is_named():
+    assert "trainer.experiment_name: not set; give it a value" in problems("base", [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warning"),
+    [
+        (["actor_rollout_ref.actor.ppo_mini_batch_size=32"], "p has no effect"),
+        (["p.steps=500"], "the schedule of p does not finish"),
+        ([], None),
+    ],
+)
+def test_settings_without_effect_warn(overrides, warning, data):
+    plan = check_config(composed("demo", [*data, *overrides]))
+    if warning is None:
+        assert plan.warnings == ()
+    else:
+        assert warning in plan.warnings[0]
+
+
+def test_one_seed_sets_all_seeds():
+    config = composed("demo", ["seed=17"])
+    assert config.data.seed == 17
+    assert config.actor_rollout_ref.rollout.seed == 17
+    assert config.actor_rollout_ref.actor.data_loader_seed == 17
+    assert "seed_17" in config.data.train_files
+
+
+def test_two_seeds_see_different_data_orders_and_one_seed_the_same():
+    from verl.trainer.ppo.utils import create_rl_sampler
+
+    def order(seed):
+        config = composed("demo", [f"seed={seed}"])
+        return list(create_rl_sampler(config.data, list(range(50))))
+
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+    assert sorted(order(0)) == sorted(order(1))
+
+
+def test_yaml_and_dataclasses_have_the_same_defaults():
+    from holderpo.advantage import AdvantageSettings
+    from recipe.holderpo.policy_loss import HolderLossConfig
+
+    config = composed("base", ["trainer.experiment_name=x"])
+    loss = OmegaConf.to_container(config.actor_rollout_ref.actor.policy_loss)
+    for name in ("loss_mode", "p", "aggregate"):
+        assert loss[name] == getattr(HolderLossConfig(), name)
+    assert AdvantageSettings(**OmegaConf.to_container(config.advantage)) == AdvantageSettings(
+        transforms=[]
+    )
