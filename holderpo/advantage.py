@@ -42,6 +42,7 @@ class AdvantageSettings:
     """Applied in order, each `{name: ..., <its arguments>}`; a name below or a dotted name."""
 
     def __post_init__(self) -> None:
+        """Every transform must have a name that can be loaded."""
         for transform in self.transforms:
             if "name" not in transform:
                 raise ValueError(

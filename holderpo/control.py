@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from holderpo.schedule import Constant, Linear, Schedule
+from holderpo.schedule import Schedule
 
 
 class Controller(Protocol):
@@ -25,8 +25,8 @@ class Controller(Protocol):
 class ScheduledOrder:
     """p follows a schedule of the step; nothing to remember but which schedule it was."""
 
-    def __init__(self, schedule: Constant | Linear) -> None:
-        self.schedule: Schedule = schedule
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
         self._identity = {"kind": type(schedule).__name__.lower(), **asdict(schedule)}
 
     def value(self, step: int) -> float:
@@ -46,6 +46,6 @@ class ScheduledOrder:
         if dict(state) != self._identity:
             raise ValueError(
                 f"p: the checkpoint was written with {dict(state)}, this run has {self._identity}; "
-                "resume with the same p and trainer.total_training_steps, or start anew with "
-                "trainer.resume_mode=disable"
+                "resume with the same p and trainer.total_training_steps (or p.steps set to the "
+                "checkpoint's), or start anew with trainer.resume_mode=disable"
             )

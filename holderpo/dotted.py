@@ -31,7 +31,7 @@ def load_callable(
     if not module_name:
         raise ValueError(f"{field}: unknown name {name!r}; {hint} (package.module.function)")
     try:
-        target = getattr(importlib.import_module(module_name), attribute)
+        target: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{field}: cannot load {name!r} ({error}); {hint}") from error
     if not callable(target):

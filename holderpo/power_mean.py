@@ -6,6 +6,7 @@ Shapes: ``B`` sequences, ``T`` response tokens.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,10 @@ def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor
     Raises:
         ValueError: if shapes do not fit or an order is NaN.
     """
-    return _LogPowerMean.apply(log_ratio, _check_mask(log_ratio, mask), _order(p, log_ratio))
+    value: Tensor = _LogPowerMean.apply(
+        log_ratio, _check_mask(log_ratio, mask), _order(p, log_ratio)
+    )
+    return value
 
 
 def token_weights(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
@@ -68,7 +72,7 @@ class _LogPowerMean(torch.autograd.Function):
     """Value in log space; the backward pass is the closed form, with one saved tensor."""
 
     @staticmethod
-    def forward(ctx, log_ratio_BT: Tensor, mask_BT: Tensor, order_B: Tensor) -> Tensor:
+    def forward(ctx: Any, log_ratio_BT: Tensor, mask_BT: Tensor, order_B: Tensor) -> Tensor:
         # torch.where also removes NaN and inf in the padding.
         log_ratio_BT = torch.where(mask_BT, log_ratio_BT, 0)
         if ctx.needs_input_grad[0]:
@@ -77,7 +81,7 @@ class _LogPowerMean(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_B: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor, None, None]:
         (weights_BT,) = ctx.saved_tensors
         return grad_B.unsqueeze(-1) * weights_BT, None, None
 

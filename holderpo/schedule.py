@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 WHOLE_RUN = "whole_run"
 
 
 class Schedule(Protocol):
-    """One interface for every shape."""
+    """One interface for every shape, each a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def last_step(self) -> int:
@@ -88,7 +90,7 @@ def build_schedule(settings: Mapping[str, Any], *, num_rounds: int) -> Schedule:
     Raises:
         ValueError: naming the field, its value and what is allowed.
     """
-    kind = settings.get("kind")
+    kind: Any = settings.get("kind")
     if kind not in FIELDS:
         raise ValueError(f"p.kind: {kind!r}; give one of {sorted(FIELDS)}")
     unused = sorted(set(settings) - {"kind", *FIELDS[kind]})

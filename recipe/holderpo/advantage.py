@@ -75,10 +75,10 @@ def compute_holder_advantage(
         )
     mask = response_mask.bool()
     is_row = mask.any(-1)
-    _, groups = np.unique(np.asarray(index).astype(str), return_inverse=True)
+    group_numbers = np.unique(np.asarray(index).astype(str), return_inverse=True)[1]
     batch = ResponseBatch(
         rewards=token_level_rewards.sum(-1)[is_row],
-        groups=torch.from_numpy(groups)[is_row],
+        groups=torch.from_numpy(group_numbers)[is_row],
         lengths_tokens=mask.sum(-1)[is_row],
         max_response_tokens=call.max_response_tokens,
     )

@@ -54,8 +54,8 @@ def check_config(config: DictConfig) -> Plan:
         OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key or 'configuration'}: {error}"]) from error
-    problems = [*_versions(), *_device(config), *_batches(config), *_method(config)]
-    problems += [*_files(config), *_sections(config)]
+    problems = [*_versions(), *_names(config), *_device(config), *_batches(config)]
+    problems += [*_method(config), *_files(config), *_sections(config)]
     if problems:
         raise ConfigError(problems)
     problems += _verl_checks(config)
@@ -89,6 +89,11 @@ def _device(config: DictConfig) -> Iterator[str]:
             f"trainer.v1.trainer_mode: {config.trainer.v1.trainer_mode!r} with trainer.use_v1 "
             f"{config.trainer.use_v1}; this recipe trains with 'sync' and true"
         )
+
+
+def _names(config: DictConfig) -> Iterator[str]:
+    if not config.trainer.experiment_name:
+        yield "trainer.experiment_name: null; give the run a name (its output folder is called so)"
 
 
 def _batches(config: DictConfig) -> Iterator[str]:
@@ -173,7 +178,7 @@ def _files(config: DictConfig) -> Iterator[str]:
         value = OmegaConf.select(config, field)
         for path in value if OmegaConf.is_list(value) else [value]:
             if _is_local(str(path)) and not Path(path).expanduser().exists():
-                yield f"{field}: {path} does not exist; prepare it first (python -m data_prep.<set>)"
+                yield f"{field}: {path} does not exist; prepare it (python -m data_prep.<set>)"
     model = str(config.actor_rollout_ref.model.path)
     if _is_local(model) and not Path(model).expanduser().exists() and model.count("/") != 1:
         yield (
@@ -195,7 +200,7 @@ def _sections(config: DictConfig) -> Iterator[str]:
 
 
 def _verl_checks(config: DictConfig) -> Iterator[str]:
-    """verl's own checks, which import verl: last, and only if nothing else is wrong."""
+    """Verl's own checks, which import verl: last, and only if nothing else is wrong."""
     from hydra.errors import InstantiationException
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
     from verl.trainer.ppo.utils import need_critic, need_reference_policy

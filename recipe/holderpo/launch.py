@@ -6,7 +6,6 @@ import os
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import psutil
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from recipe.holderpo.console import Console
 from recipe.holderpo.environment import run_environment
 from recipe.holderpo.recorder import METRICS_FILE, MetricsFile
+from recipe.holderpo.settings import plain
 
 _GRACE_SECONDS = 5.0
 
@@ -35,7 +35,7 @@ def train(config: DictConfig, console: Console) -> None:
     os.environ["TRANSFER_QUEUE_ENABLE"] = "1"
     runtime_env = get_ppo_ray_runtime_env(config)
     runtime_env["env_vars"] |= run_environment(config) | {"TRANSFER_QUEUE_ENABLE": "1"}
-    ray_settings: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
+    ray_settings = plain(config.ray_kwargs.ray_init)
     ray_settings["runtime_env"] = runtime_env | (ray_settings.get("runtime_env") or {})
     try:
         ray.init(**ray_settings)

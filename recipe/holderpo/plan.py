@@ -65,7 +65,7 @@ def make_plan(config: DictConfig) -> Plan:
         )
     if is_holder and schedule.last_step > steps - 1:
         warnings.append(
-            f"the schedule of p does not finish: it ends after {schedule.last_step} rounds, the run "
-            f"after {steps} (set p.steps=whole_run)"
+            f"the schedule of p does not finish: it ends after {schedule.last_step} rounds, "
+            f"the run after {steps} (set p.steps=whole_run)"
         )
     return Plan(lines, tuple(warnings), config.data.train_batch_size * rollout.n, updates)

@@ -33,6 +33,7 @@ class HolderLossConfig(PolicyLossConfig):
     `(log_ratio (B, T), mask (B, T), p) -> (B,) log ratio`."""
 
     def __post_init__(self) -> None:
+        """The aggregation must be known or loadable."""
         load_callable(self.aggregate, field="policy_loss.aggregate", known=AGGREGATES)
 
 
@@ -119,7 +120,9 @@ def compute_policy_loss_holder(
         p=p,
         clip_low=config.clip_ratio if config.clip_ratio_low is None else config.clip_ratio_low,
         clip_high=config.clip_ratio if config.clip_ratio_high is None else config.clip_ratio_high,
-        aggregate=load_callable(settings.aggregate, field="policy_loss.aggregate", known=AGGREGATES),
+        aggregate=load_callable(
+            settings.aggregate, field="policy_loss.aggregate", known=AGGREGATES
+        ),
     )
     num_sequences, dp_size = _global_batch(config, mask)
     loss = loss_per_sequence.sum() / num_sequences * dp_size

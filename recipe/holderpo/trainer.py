@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
@@ -22,7 +22,13 @@ from recipe.holderpo.settings import advantage_settings, p_settings
 CONTROLLER_FILE = "holderpo.json"
 
 
-class HolderTrainerMixin:
+if TYPE_CHECKING:
+    from verl.trainer.ppo.v1.trainer_base import PPOTrainer as _Trainer
+else:
+    _Trainer = object
+
+
+class HolderTrainerMixin(_Trainer):
     """p control, the two hooks, and the controller's state in the checkpoint.
 
     ``step`` is the number of completed rollout rounds, 0 in the first one; verl's ``global_steps``
@@ -36,7 +42,7 @@ class HolderTrainerMixin:
 
     @property
     def logger(self) -> RunLogger:
-        """verl's logger, with every step also going to metrics.jsonl and to the console."""
+        """Verl's logger, with every step also going to metrics.jsonl and to the console."""
         return self._run_logger
 
     @logger.setter

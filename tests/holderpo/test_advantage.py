@@ -63,11 +63,13 @@ def test_bad_rewards_are_refused():
 def test_transforms_apply_in_order_and_take_their_arguments():
     batch = response_batch([1.0, 0.0, 0.0, 0.0], [0, 0, 0, 0], lengths=[5, 3, 3, 3])
     plain = compute_advantages(batch, AdvantageSettings())
-    clamped = compute_advantages(batch, AdvantageSettings(transforms=[{"name": "clamp", "limit": 1}]))
-    dropped = compute_advantages(batch, AdvantageSettings(transforms=[{"name": "drop_truncated"}]))
-    weighted = compute_advantages(
-        batch, AdvantageSettings(transforms=[{"name": "weight_by_difficulty", "power": 2.0}])
-    )
+
+    def transformed(**transform):
+        return compute_advantages(batch, AdvantageSettings(transforms=[transform]))
+
+    clamped = transformed(name="clamp", limit=1)
+    dropped = transformed(name="drop_truncated")
+    weighted = transformed(name="weight_by_difficulty", power=2.0)
     assert plain[0] > 1
     assert clamped[0] == 1
     assert dropped[0] == 0

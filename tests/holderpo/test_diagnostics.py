@@ -1,5 +1,6 @@
 """Row diagnostics on rows with known answers, and the table of metrics."""
 
+import itertools
 import math
 
 import pytest
@@ -33,7 +34,7 @@ def test_ess_falls_with_the_magnitude_of_p():
     mask = torch.ones(3, 20)
     curve = [describe_rows(log_ratio, mask, p).ess_frac for p in (0.0, 0.5, 1.0, 2.0, 4.0)]
     assert (curve[0] == 1).all()
-    for larger, smaller in zip(curve, curve[1:], strict=False):
+    for larger, smaller in itertools.pairwise(curve):
         assert (smaller < larger).all()
 
 

@@ -39,9 +39,7 @@ def micro_batch(rows, *, p, global_batch_size=NUM_ROWS, empty=()):
             "response_mask": jagged(mask[rows]),
             "old_log_probs": jagged(old[rows]),
             "advantages": jagged((advantage * mask)[rows]),
-            "attention_mask": jagged(
-                torch.ones(len(rows), PROMPT + RESPONSE, dtype=torch.int64)
-            ),
+            "attention_mask": jagged(torch.ones(len(rows), PROMPT + RESPONSE, dtype=torch.int64)),
         },
         non_tensor_dict={
             "dp_size": 1,

@@ -42,7 +42,8 @@ def test_every_experiment_passes_the_checks(name, data):
 
 
 def test_a_gpu_configuration_is_checked_without_a_gpu(data):
-    overrides = [*data, "device=cuda", "trainer.n_gpus_per_node=4"]
+    micro = "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16"
+    overrides = [*data, "device=cuda", "trainer.n_gpus_per_node=4", micro]
     plan = check_config(composed("demo", overrides))
     assert "devices    1 x 4 cuda" in plan.lines
 
@@ -71,7 +72,7 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         "actor_rollout_ref.actor.loss_agg_mode: 'token-mean'; the Hölder loss needs",
         "actor_rollout_ref.rollout.n: 1; a group-relative advantage needs at least 2",
         "trainer.v1.trainer_mode: 'colocate_async'",
-        "data.train_files: nowhere.parquet does not exist; prepare it first",
+        "data.train_files: nowhere.parquet does not exist; prepare it",
     ):
         assert expected in text
     assert len(found) == 8
@@ -98,7 +99,7 @@ def test_single_mistakes(override, expected, data):
 
 
 def test_an_unset_value_is_named():
-    assert "trainer.experiment_name: not set; give it a value" in problems("base", [])
+    assert any(line.startswith("trainer.experiment_name: null;") for line in problems("base", []))
 
 
 @pytest.mark.parametrize(

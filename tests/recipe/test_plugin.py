@@ -69,6 +69,8 @@ def test_the_plugin_of_another_verl_says_so_although_verl_swallows_the_error():
         "from verl.trainer.ppo import core_algos\n"
         "import json; print('PROBE' + json.dumps('holder' in core_algos.POLICY_LOSS_REGISTRY))"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100
+    )
     assert "PROBEfalse" in shown.stdout
     assert "this recipe supports verl 0.9.1 only" in shown.stderr

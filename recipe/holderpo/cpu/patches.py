@@ -70,7 +70,7 @@ def use_plain_gloo(distributed: ModuleType) -> None:
     ) -> None:
         original(timeout_second=timeout_second, backend=backend or "gloo")
 
-    distributed.initialize_global_process_group_ray = initialize_global_process_group_ray
+    setattr(distributed, original.__name__, initialize_global_process_group_ray)
 
 
 def register_fsdp_engine(transformer_impl: ModuleType) -> None:
@@ -98,4 +98,4 @@ def route_without_actor(router: ModuleType) -> None:
 
         return LocalRouter(*next(iter(servers.items())))
 
-    router.get_router_handle = get_router_handle
+    setattr(router, original.__name__, get_router_handle)

@@ -27,7 +27,8 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 
 from recipe.holderpo.cpu.patches import require
 
-_StockWorker = AgentLoopWorkerTQ.__ray_metadata__.modified_class
+# ray.remote has replaced the class; this is the one to inherit from.
+_StockWorker: Any = AgentLoopWorkerTQ.__ray_metadata__.modified_class
 
 
 class LocalReward:
