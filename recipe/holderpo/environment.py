@@ -17,6 +17,8 @@ CPU_ENVIRONMENT = {
     # The processes outnumber the cores and each computes little: more threads only contend.
     "OMP_NUM_THREADS": "1",
     "TQ_NUM_THREADS": "1",
+    # verl compiles small functions whatever its settings say: seconds, and a need for g++.
+    "TORCHDYNAMO_DISABLE": "1",
 }
 
 

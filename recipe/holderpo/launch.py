@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -15,6 +17,7 @@ from recipe.holderpo.environment import run_environment
 from recipe.holderpo.recorder import METRICS_FILE, MetricsFile
 from recipe.holderpo.settings import plain
 
+PHASES_FILE = "startup.json"
 _GRACE_SECONDS = 5.0
 
 
@@ -28,6 +31,7 @@ def train(config: DictConfig, console: Console) -> None:
         config: the checked configuration.
         console: where progress is shown.
     """
+    phases = Phases(Path(config.run_dir) / PHASES_FILE)
     import ray
     import transfer_queue as tq
     from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
@@ -39,18 +43,20 @@ def train(config: DictConfig, console: Console) -> None:
     ray_settings["runtime_env"] = runtime_env | (ray_settings.get("runtime_env") or {})
     try:
         ray.init(**ray_settings)
+        phases.mark("Ray up")
         # After ray.init, which installs a handler of its own.
         signal.signal(signal.SIGTERM, _interrupt)
         config.transfer_queue.enable = True
         OmegaConf.resolve(config)
         tq.init(config.transfer_queue)
-        _fit(config, console)
+        phases.mark("TransferQueue up")
+        _fit(config, console, phases)
         tq.close()
     finally:
         _end_processes()
 
 
-def _fit(config: DictConfig, console: Console) -> None:
+def _fit(config: DictConfig, console: Console, phases: Phases) -> None:
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
     from verl.utils.import_utils import load_class_from_fqn
 
@@ -59,10 +65,13 @@ def _fit(config: DictConfig, console: Console) -> None:
     trainer = HolderTrainerSync(config=config)
     trainer.metrics_file = MetricsFile(Path(config.run_dir) / METRICS_FILE)
     trainer.on_step = console.step
-    trainer.init()
     manager_class = AgentLoopManagerTQ
     if name := config.actor_rollout_ref.rollout.agent.get("agent_loop_manager_class"):
         manager_class = load_class_from_fqn(name, "AgentLoopManager")
+    if hasattr(manager_class, "start_early"):
+        manager_class.start_early(config)
+    trainer.init()
+    phases.mark("actor and vLLM up")
     agent_loop_manager = manager_class.create(
         config=config,
         llm_client=trainer.get_llm_client(),
@@ -72,9 +81,26 @@ def _fit(config: DictConfig, console: Console) -> None:
     if trainer.global_steps > 0:
         console.say(f"resumed after step {trainer.global_steps}")
     trainer.metrics_file.drop_after(trainer.global_steps)
+    trainer.on_first_update = lambda: phases.mark("first update done")
     console.start_bar(initial=trainer.global_steps, total=trainer.total_training_steps)
     trainer.fit(agent_loop_manager)
     trainer.logger.finish(exit_code=0)
+
+
+class Phases:
+    """When each phase of the start ended, in seconds since this process began."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin with the configuration checked."""
+        self._path = path
+        self._began = psutil.Process().create_time()
+        self._seconds: dict[str, float] = {}
+        self.mark("configuration checked")
+
+    def mark(self, phase: str) -> None:
+        """Note the end of a phase, on disk at once."""
+        self._seconds[phase] = time.time() - self._began
+        self._path.write_text(json.dumps(self._seconds, indent=2) + "\n")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +37,11 @@ class HolderTrainerMixin(_Trainer):
     """
 
     controller: Controller
+    _has_updated = False
     # Set by the launcher before training; verl itself makes the logger inside fit().
     metrics_file: MetricsFile
     on_step: OnStep
+    on_first_update: Callable[[], None]
 
     @property
     def logger(self) -> RunLogger:
@@ -75,6 +78,9 @@ class HolderTrainerMixin(_Trainer):
         p = self.controller.value(self.global_steps - 1)
         batch.extra_info[P_KEY] = p
         batch = super()._update_actor(batch, metrics)
+        if not self._has_updated:
+            self._has_updated = True
+            self.on_first_update()
         metrics.update(finish_metrics(metrics))
         metrics["holder/p"] = p
         return batch

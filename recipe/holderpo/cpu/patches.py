@@ -7,6 +7,7 @@ changes is imported.
 from __future__ import annotations
 
 import importlib.metadata
+import multiprocessing
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -38,6 +39,7 @@ def apply() -> None:
     register_post_import_hook(use_plain_gloo, "verl.utils.distributed")
     register_post_import_hook(register_fsdp_engine, "verl.workers.engine.fsdp.transformer_impl")
     register_post_import_hook(route_without_actor, "verl.workers.rollout.router")
+    register_post_import_hook(fork_vllm_processes, "vllm.utils.system_utils")
 
 
 def name_vllm_distribution() -> None:
@@ -81,6 +83,17 @@ def register_fsdp_engine(transformer_impl: ModuleType) -> None:
     engine = require(transformer_impl, "FSDPEngineWithLMHead")
     registry = require(transformer_impl, "EngineRegistry")
     registry.register(model_type="language_model", backend=["fsdp2"], device="cpu")(engine)
+
+
+def fork_vllm_processes(system_utils: ModuleType) -> None:
+    """Start vLLM's engine and worker by fork instead of spawn.
+
+    Reason: vLLM 0.28.0 spawns on a CPU and inside a Ray actor whatever its setting says, so that
+    each of the two imports vLLM anew (10 s). Neither of them uses Ray or has a CUDA context, which
+    are what would not survive a fork.
+    """
+    original = require(system_utils, "get_mp_context")
+    setattr(system_utils, original.__name__, lambda: multiprocessing.get_context("fork"))
 
 
 def route_without_actor(router: ModuleType) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import hydra
 import ray
@@ -92,21 +92,23 @@ class GroupedWrites:
 class CpuAgentLoopWorker(_StockWorker):
     """verl's rollout worker with rewards, writes and agent loops kept in this process."""
 
-    def __init__(
-        self,
-        config: DictConfig,
-        llm_client: Any,
-        teacher_client: Any = None,
-        reward_loop_worker_handles: list[Any] | None = None,
-    ) -> None:
-        """As verl's; without reward workers it scores responses itself."""
-        if reward_loop_worker_handles == []:
-            reward_loop_worker_handles = [LocalReward(config)]
-        super().__init__(config, llm_client, teacher_client, reward_loop_worker_handles)
+    def __init__(self, config: DictConfig) -> None:
+        """As verl's, but nothing to ask yet."""
+        super().__init__(config, llm_client=None)
         self._writes = GroupedWrites(require(agent_loop_tq, "tq"))
         agent_loop_tq.tq = self._writes
         agent_loop_tq.list_of_dict_to_tensordict = lambda rows: rows
         self._agent_loops: dict[str, Any] = {}
+
+    def connect(
+        self, llm_client: Any, teacher_client: Any, reward_loop_worker_handles: list[Any] | None
+    ) -> None:
+        """Take what verl's worker gets when it is made; without reward workers score here."""
+        if reward_loop_worker_handles == []:
+            reward_loop_worker_handles = [LocalReward(self.config)]
+        self.llm_client = llm_client
+        self.teacher_client = teacher_client
+        self.reward_loop_worker_handles = reward_loop_worker_handles
 
     async def _run_prompt(self, *args: Any, **kwargs: Any) -> None:
         self._writes.pending.set({"keys": [], "fields": [], "tags": []})
@@ -149,9 +151,23 @@ class CpuAgentLoopWorker(_StockWorker):
 
 
 class CpuAgentLoopManager(AgentLoopManagerTQ):
-    """verl's manager of rollout workers, with :class:`CpuAgentLoopWorker`."""
+    """verl's manager of rollout workers, with :class:`CpuAgentLoopWorker`.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """As verl's."""
-        super().__init__(*args, **kwargs)
-        self.agent_loop_workers_class = CpuAgentLoopWorker
+    The workers can be started before the vLLM server they will ask, so that their imports run
+    beside its start.
+    """
+
+    _early_workers: ClassVar[list[Any]] = []
+
+    @classmethod
+    def start_early(cls, config: DictConfig) -> None:
+        """Start the workers now; they get their client from :meth:`create`."""
+        num_workers = config.actor_rollout_ref.rollout.agent.num_workers
+        cls._early_workers = [CpuAgentLoopWorker.remote(config) for _ in range(num_workers)]
+
+    async def _init_agent_loop_workers(self) -> None:
+        self.agent_loop_workers = self._early_workers
+        for worker in self.agent_loop_workers:
+            await worker.connect.remote(
+                self.llm_client, self.teacher_client, self.reward_loop_worker_handles
+            )

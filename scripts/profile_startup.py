@@ -1,0 +1,73 @@
+"""Where the start of a run goes: phases of the driver, and seconds of CPU by process.
+
+    python scripts/profile_startup.py [Hydra overrides]
+
+launches the demo for one step, watches its processes until the first update is done, and prints a
+table. Times are seconds since launch.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+RUN_DIR = Path("outputs/profile_startup")
+COMMAND = [
+    *[sys.executable, "-m", "recipe.holderpo.main", "--config-name=demo"],
+    *["trainer.total_training_steps=1", "trainer.val_before_train=false", "trainer.test_freq=-1"],
+    *["trainer.save_freq=-1", "report.measure_import=false", f"run_dir={RUN_DIR}"],
+]
+POLL_SECONDS = 0.25
+
+
+def main() -> None:
+    """Launch, watch, print."""
+    began = time.time()
+    with subprocess.Popen([*COMMAND, *sys.argv[1:]], stdout=subprocess.DEVNULL) as run:
+        processes = watch(psutil.Process(run.pid), began)
+        run.wait()
+    phases = json.loads((RUN_DIR / "startup.json").read_text())
+    print("phase ends at")
+    for phase, seconds in phases.items():
+        print(f"  {seconds:6.1f} s  {phase}")
+    print("process: first seen, CPU seconds and resident memory when the first update was done")
+    for name, first_seen, cpu, memory in sorted(processes, key=lambda row: row[1]):
+        print(f"  {first_seen:6.1f} s  {cpu:6.1f} s CPU  {memory / 2**20:6.0f} MiB  {name}")
+    total_cpu = sum(row[2] for row in processes)
+    total_memory = sum(row[3] for row in processes) / 2**30
+    print(
+        f"total {total_cpu:.0f} s of CPU, {total_memory:.1f} GiB (shared pages counted each time)"
+    )
+
+
+def watch(parent: psutil.Process, began: float) -> list[tuple[str, float, float, float]]:
+    """Name, first sight, CPU seconds and memory of each process of the run."""
+    seen: dict[int, tuple[str, float, float, float]] = {}
+    while True:
+        for process in [parent, *parent.children(recursive=True)]:
+            try:
+                with process.oneshot():
+                    times, memory = process.cpu_times(), process.memory_info().rss
+                    name = " ".join(process.cmdline())[:60] or process.name()
+            except psutil.Error:
+                continue
+            first_seen = seen[process.pid][1] if process.pid in seen else time.time() - began
+            seen[process.pid] = (name, first_seen, times.user + times.system, memory)
+        if parent.status() == psutil.STATUS_ZOMBIE or first_update_done():
+            return list(seen.values())
+        time.sleep(POLL_SECONDS)
+
+
+def first_update_done() -> bool:
+    """Whether the run has noted its first update."""
+    path = RUN_DIR / "startup.json"
+    return path.exists() and "first update done" in path.read_text()
+
+
+if __name__ == "__main__":
+    main()
