@@ -10,7 +10,7 @@ from math_verify import LatexExtractionConfig, parse, verify
 def compute_score(
     data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any
 ) -> dict[str, float]:
-    """1 if the last boxed answer of the response equals the ground truth, else 0.
+    r"""1 if the last boxed answer of the response equals the ground truth, else 0.
 
     math-verify's own time limits are off: they work by signal, which fails outside a process's
     main thread, where reward functions run.

@@ -33,23 +33,13 @@ class Console:
         self.log_path = log_path
         sys.stdout.flush()
         sys.stderr.flush()
-        self._saved = (os.dup(1), os.dup(2))
-        self.screen: TextIO = os.fdopen(os.dup(self._saved[0]), "w", buffering=1)
+        # Not given back: libraries still write while the process ends.
+        self.screen: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
         self._bar: tqdm | None = None
-
-    def close(self) -> None:
-        """Give stdout and stderr back."""
-        self.end_bar()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, saved in zip((1, 2), self._saved, strict=True):
-            os.dup2(saved, descriptor)
-            os.close(saved)
-        self.screen.close()
 
     def say(self, text: str) -> None:
         """Print a line above the bar, and into the log."""

@@ -93,8 +93,6 @@ def run(config: DictConfig, run_dir: Path) -> int:
     except Exception as error:
         console.fail_with(error)
         return 1
-    finally:
-        console.close()
     return 0
 
 

@@ -166,6 +166,8 @@ class CpuAgentLoopManager(AgentLoopManagerTQ):
         cls._early_workers = [CpuAgentLoopWorker.remote(config) for _ in range(num_workers)]
 
     async def _init_agent_loop_workers(self) -> None:
+        if not self._early_workers:
+            self.start_early(self.config)
         self.agent_loop_workers = self._early_workers
         for worker in self.agent_loop_workers:
             await worker.connect.remote(

@@ -1,0 +1,170 @@
+"""Four real launches of verl, Ray, vLLM and FSDP2 on this machine's CPU."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from recipe.holderpo.environment import CPU_ENVIRONMENT
+from recipe.holderpo.recorder import read_metrics
+from tests.e2e.conftest import MAIN, REPOSITORY, launch, launch_until, still_running
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+GSM8K = REPOSITORY.parent / "shared" / "data" / "math"
+
+
+def mean_ratio(log_ratio, mask, p):
+    """A user's own aggregation: the geometric mean, whatever p."""
+    return (log_ratio * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+
+
+def halve(advantages, batch):
+    """A user's own advantage transform."""
+    return advantages / 2
+
+
+def test_stock_verl_trains_with_the_plugins_loss_and_estimator(columns_data, tmp_path):
+    """No code of ours is named: verl's entry point alone brings both to driver and actor."""
+    command = [
+        *MAIN[:2],
+        "verl.trainer.main_ppo",
+        "--config-dir=configs",
+        "+device=cpu",
+        *columns_data,
+        "data.max_prompt_length=18",
+        "data.max_response_length=18",
+        "actor_rollout_ref.actor.policy_loss.loss_mode=holder",
+        "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean",
+        "algorithm.adv_estimator=holder",
+        "actor_rollout_ref.rollout.name=vllm",
+        "actor_rollout_ref.rollout.n=8",
+        "actor_rollout_ref.rollout.max_model_len=64",
+        "reward.custom_reward_function.path=pkg://holderpo.rewards.exact_match",
+        "trainer.total_training_steps=2",
+        "trainer.total_epochs=5",
+        "trainer.val_before_train=false",
+        "trainer.logger=[console]",
+        f"trainer.default_local_dir={tmp_path}",
+    ]
+    status, output = launch(command, **CPU_ENVIRONMENT)
+    assert status == 0, output[-4000:]
+    assert "step:2 - " in output
+    assert "actor/pg_clipfrac" in output
+
+
+def test_demo_with_a_users_own_functions_ends_with_a_report(columns_data, tmp_path):
+    here = __name__
+    run_dir = tmp_path / "run"
+    command = [
+        *MAIN,
+        "--config-name=demo",
+        *columns_data,
+        f"run_dir={run_dir}",
+        "trainer.total_training_steps=3",
+        "trainer.save_freq=-1",
+        "report.measure_import=false",
+        f"actor_rollout_ref.actor.policy_loss.aggregate={here}.mean_ratio",
+        f"advantage.transforms=[{{name:{here}.halve}}]",
+    ]
+    status, output = launch(command)
+    assert status == 0, output[-4000:]
+    lines = output.splitlines()
+    assert any(line.startswith("p          +2 to -2 over 3 rollout rounds") for line in lines)
+    assert f"log        {run_dir}/run.log (everything Ray, vLLM and verl say)" in lines
+    assert [line[:9] for line in lines if line.startswith("step")] == [
+        f"step    {step}" for step in range(4)
+    ]
+    assert len(lines) < 40, "the flood belongs into the log"
+
+    rows = read_metrics(run_dir / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert [row["holder/p"] for row in rows[1:]] == [2.0, 0.0, -2.0]
+    assert rows[3]["holder/log_ratio_std"] > 0
+    assert 0 < rows[3]["holder/ess_frac"] < 1
+    # verl logs the advantages it was given: normalised ones of 8 responses reach 2.47, halved 1.24.
+    assert 0 < max(row["critic/advantages/max"] for row in rows[1:]) < 1.24
+
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["num_heldout"] == 16
+    assert summary["rollouts_per_step"] == 64
+    assert summary["updates_per_step"] == 2
+    assert (run_dir / "report.png").stat().st_size > 10_000
+    assert list((run_dir / "tensorboard").iterdir())
+
+
+@pytest.fixture(scope="module")
+def gsm8k_data(tmp_path_factory):
+    """Twelve real GSM8K rows: three steps of four are exactly one pass over them."""
+    if not GSM8K.exists():
+        pytest.skip(f"needs GSM8K's JSONL files in {GSM8K}")
+    folder = tmp_path_factory.mktemp("gsm8k")
+    status, output = launch(
+        [
+            *MAIN[:2],
+            "data_prep.gsm8k",
+            f"--folder={folder}",
+            f"--train={GSM8K / 'gsm8k_train.jsonl'}",
+            f"--test={GSM8K / 'gsm8k_test.jsonl'}",
+            "--max-rows=12",
+        ]
+    )
+    assert status == 0, output
+    return folder
+
+
+def test_killed_run_resumes_where_its_checkpoint_was(gsm8k_data, tmp_path):
+    """Two launches: one killed hard after its first checkpoint, one that goes on from there."""
+    run_dir = tmp_path / "run"
+    command = [
+        *MAIN,
+        "--config-name=gsm8k_smoke",
+        f"data.train_files={gsm8k_data}/train.parquet",
+        f"data.val_files={gsm8k_data}/heldout.parquet",
+        f"actor_rollout_ref.model.path={gsm8k_data}/tiny_model",
+        f"run_dir={run_dir}",
+        f"trainer.rollout_data_dir={tmp_path}/rollouts",
+        "trainer.total_training_steps=3",
+    ]
+    status, output, _ = launch_until(
+        command, lambda line: line.startswith("step    1"), signal.SIGKILL
+    )
+    assert status == -signal.SIGKILL, output
+    latest = run_dir / "checkpoints" / "latest_checkpointed_iteration.txt"
+    killed_at = int(latest.read_text())
+
+    status, output = launch(command)
+    assert status == 0, output[-4000:]
+    assert f"resumed after step {killed_at}" in output
+    rows = read_metrics(run_dir / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert [row["holder/p"] for row in rows] == [2.0, 0.0, -2.0]
+    assert all(row["critic/rewards/mean"] == 0 for row in rows), "a random model solves nothing"
+
+    last = run_dir / "checkpoints" / "global_step_3"
+    optimizer = torch.load(last / "actor/optim_world_size_1_rank_0.pt", weights_only=False)
+    steps_taken = {state["step"].item() for state in optimizer["state"].values()}
+    assert steps_taken == {6.0}, "two updates a step, counted on across the kill"
+    controller = json.loads((last / "holderpo.json").read_text())
+    assert controller["controller"] == {"kind": "linear", "start": 2.0, "end": -2.0, "steps": 2}
+    prompts = [prompts_of(tmp_path / "rollouts" / f"{step}.jsonl") for step in (1, 2, 3)]
+    assert [len(each) for each in prompts] == [4, 4, 4]
+    assert len(set.union(*prompts)) == 12, "the data goes on where it stopped: one pass, no repeat"
+
+
+def prompts_of(dump: Path):
+    """The distinct prompts of a step's rollouts."""
+    return {json.loads(line)["input"] for line in dump.read_text().splitlines()}
+
+
+def test_ctrl_c_ends_every_process_and_says_so_last(columns_data, tmp_path):
+    command = [*MAIN, "--config-name=demo", *columns_data, f"run_dir={tmp_path}/run"]
+    status, output, children = launch_until(
+        command, lambda line: line.startswith("step    0"), signal.SIGINT
+    )
+    assert status == 130, output
+    assert output.splitlines()[-1] == "interrupted; resume with trainer.resume_mode=auto"
+    assert len(children) > 5
+    assert still_running(children) == []
