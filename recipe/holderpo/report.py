@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from holderpo.evaluation.curves import Panel, draw_panels
 from holderpo.evaluation.intervals import wilson_interval
 from recipe.holderpo.console import heldout_accuracies
+from recipe.holderpo.phases import FIRST_UPDATE, PHASES_FILE
 from recipe.holderpo.plan import make_plan
 from recipe.holderpo.recorder import METRICS_FILE, read_metrics
 
@@ -48,13 +49,12 @@ PANELS = (
 )
 
 
-def write_report(config: DictConfig, *, seconds_total: float, started: float) -> list[str]:
+def write_report(config: DictConfig, *, seconds_total: float) -> list[str]:
     """Write summary.json and report.png into the run's folder.
 
     Args:
         config: of the run.
         seconds_total: from the start of the launching process to the end of training.
-        started: time stamp of the start of the launching process.
 
     Returns:
         Lines for the screen.
@@ -69,10 +69,9 @@ def write_report(config: DictConfig, *, seconds_total: float, started: float) ->
 
     summary = summarize(config, rows)
     summary["seconds_total"] = seconds_total
-    # Known only where this very process did the first step.
-    first_step_at = rows[1]["wall_time"] if len(rows) > 1 else None
-    if first_step_at is not None and first_step_at > started:
-        summary["seconds_to_first_step"] = first_step_at - started
+    # Of this very process: after a resume, to its first update.
+    phases = json.loads((run_dir / PHASES_FILE).read_text())
+    summary["seconds_to_first_step"] = phases[FIRST_UPDATE]
     if config.report.measure_import:
         summary["import_seconds"] = measure_import_seconds()
     (run_dir / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")

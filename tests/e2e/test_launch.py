@@ -1,4 +1,4 @@
-"""Four real launches of verl, Ray, vLLM and FSDP2 on this machine's CPU."""
+"""Six real launches of verl, Ray, vLLM and FSDP2 on this machine's CPU."""
 
 import json
 import signal
@@ -168,3 +168,26 @@ def test_ctrl_c_ends_every_process_and_says_so_last(columns_data, tmp_path):
     assert output.splitlines()[-1] == "interrupted; resume with trainer.resume_mode=auto"
     assert len(children) > 5
     assert still_running(children) == []
+
+
+def broken_aggregate(log_ratio, mask, p):
+    """A user's aggregation that fails inside the actor's process."""
+    raise ValueError("the user's own mistake")
+
+
+def test_a_crash_in_a_worker_ends_everything_and_shows_the_error_last(columns_data, tmp_path):
+    command = [
+        *MAIN,
+        "--config-name=demo",
+        *columns_data,
+        f"run_dir={tmp_path}/run",
+        "trainer.val_before_train=false",
+        f"actor_rollout_ref.actor.policy_loss.aggregate={__name__}.broken_aggregate",
+    ]
+    status, output = launch(command)
+    assert status == 1, output
+    assert output.splitlines()[-2:] == [
+        f"details in {tmp_path}/run/run.log",
+        "failed: ValueError: the user's own mistake",
+    ]
+    assert "Traceback" in (tmp_path / "run" / "run.log").read_text()

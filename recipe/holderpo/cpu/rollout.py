@@ -17,15 +17,15 @@ import hydra
 import ray
 import verl.trainer.ppo.v1.agent_loop_tq as agent_loop_tq
 from omegaconf import DictConfig
-from tensordict import TensorDict
 from verl.experimental.agent_loop import agent_loop
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap, ToolListWrap
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
 from verl.protocol import DataProto
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from recipe.holderpo.cpu.patches import require
+from recipe.holderpo.cpu.patches import group_writes, require
 
 # ray.remote has replaced the class; this is the one to inherit from.
 _StockWorker: Any = AgentLoopWorkerTQ.__ray_metadata__.modified_class
@@ -58,7 +58,6 @@ class GroupedWrites:
     def __init__(self, transfer_queue: ModuleType) -> None:
         """Wrap the real module."""
         self._transfer_queue = transfer_queue
-        self._to_tensordict = require(agent_loop_tq, "list_of_dict_to_tensordict")
         self.pending: ContextVar[dict[str, list[Any]] | None] = ContextVar("pending", default=None)
 
     def __getattr__(self, name: str) -> Any:
@@ -79,7 +78,7 @@ class GroupedWrites:
         """Write what is pending, then the prompt's status."""
         pending = self.pending.get()
         if pending and pending["keys"]:
-            fields: TensorDict = self._to_tensordict(pending["fields"])
+            fields = list_of_dict_to_tensordict(pending["fields"])
             keys, tags = pending["keys"], pending["tags"]
             self.pending.set(None)
             await self._transfer_queue.async_kv_batch_put(
@@ -95,9 +94,8 @@ class CpuAgentLoopWorker(_StockWorker):
     def __init__(self, config: DictConfig) -> None:
         """As verl's, but nothing to ask yet."""
         super().__init__(config, llm_client=None)
-        self._writes = GroupedWrites(require(agent_loop_tq, "tq"))
-        agent_loop_tq.tq = self._writes
-        agent_loop_tq.list_of_dict_to_tensordict = lambda rows: rows
+        self._writes = GroupedWrites(agent_loop_tq.tq)
+        group_writes(agent_loop_tq, self._writes)
         self._agent_loops: dict[str, Any] = {}
 
     def connect(

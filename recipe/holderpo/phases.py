@@ -1,0 +1,28 @@
+"""How long each phase of a start took."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import psutil
+
+PHASES_FILE = "startup.json"
+FIRST_UPDATE = "first update done"
+
+
+class Phases:
+    """When each phase of the start ended, in seconds since this process began."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin with the configuration checked."""
+        self._path = path
+        self._began = psutil.Process().create_time()
+        self._seconds: dict[str, float] = {}
+        self.mark("configuration checked")
+
+    def mark(self, phase: str) -> None:
+        """Note the end of a phase, on disk at once."""
+        self._seconds[phase] = time.time() - self._began
+        self._path.write_text(json.dumps(self._seconds, indent=2) + "\n")
