@@ -14,10 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.schedule import build_schedule
 from recipe.holderpo.plan import Plan, make_plan
-from recipe.holderpo.settings import advantage_settings, p_settings
+from recipe.holderpo.settings import HOLDER, advantage_settings, p_settings
 from recipe.holderpo.versions import UnsupportedVersionError, check_verl_version
 
-HOLDER = "holder"
 DEVICES = ("cpu", "cuda")
 
 

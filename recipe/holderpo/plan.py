@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from holderpo.schedule import build_schedule
-from recipe.holderpo.settings import p_settings
+from recipe.holderpo.settings import HOLDER, p_settings
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def make_plan(config: DictConfig) -> Plan:
     steps = config.trainer.total_training_steps
     updates = math.ceil(config.data.train_batch_size / actor.ppo_mini_batch_size) * actor.ppo_epochs
     schedule = build_schedule(p_settings(config), num_rounds=steps)
-    is_holder = actor.policy_loss.loss_mode == "holder"
+    is_holder = actor.policy_loss.loss_mode == HOLDER
     first, last = schedule.value(0), schedule.value(steps - 1)
     reached = min(schedule.last_step + 1, steps)
 

@@ -22,9 +22,10 @@ def register_algorithms(core_algos: ModuleType) -> None:
     """Register the ``holder`` loss and advantage estimator in verl's ``core_algos``."""
     from recipe.holderpo.advantage import compute_holder_advantage
     from recipe.holderpo.policy_loss import compute_policy_loss_holder
+    from recipe.holderpo.settings import HOLDER
 
-    core_algos.register_policy_loss("holder")(compute_policy_loss_holder)
-    core_algos.register_adv_est("holder")(compute_holder_advantage)
+    core_algos.register_policy_loss(HOLDER)(compute_policy_loss_holder)
+    core_algos.register_adv_est(HOLDER)(compute_holder_advantage)
 
 
 def _load() -> None:

@@ -8,6 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from holderpo.advantage import AdvantageSettings
 
+# Name of the policy loss and of the advantage estimator in verl's registries.
+HOLDER = "holder"
+
 
 def plain(section: DictConfig) -> Any:
     """A section as plain dicts and lists, interpolations resolved."""

@@ -18,7 +18,7 @@ from holderpo.schedule import build_schedule
 from recipe.holderpo.actor_hook import P_KEY, HolderActorLoss, finish_metrics
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
 from recipe.holderpo.recorder import MetricsFile, OnStep, RunLogger
-from recipe.holderpo.settings import advantage_settings, p_settings
+from recipe.holderpo.settings import HOLDER, advantage_settings, p_settings
 
 CONTROLLER_FILE = "holderpo.json"
 
@@ -61,6 +61,7 @@ class HolderTrainerMixin(_Trainer):
     def _build_replay_buffer(self) -> ReplayBuffer:
         buffer = super()._build_replay_buffer()
         # verl polls every 2 s, which would be most of a small model's step.
+        assert hasattr(buffer, "poll_interval"), "verl's replay buffer has changed"
         buffer.poll_interval = self.config.rollout_poll_seconds
         return buffer
 
@@ -82,7 +83,8 @@ class HolderTrainerMixin(_Trainer):
             self._has_updated = True
             self.on_first_update()
         metrics.update(finish_metrics(metrics))
-        metrics["holder/p"] = p
+        if self.config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER:
+            metrics["holder/p"] = p
         return batch
 
     def _load_checkpoint(self) -> None:
