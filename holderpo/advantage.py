@@ -157,7 +157,10 @@ def clamp(advantages: Tensor, batch: ResponseBatch, *, limit: float) -> Tensor:
 
 
 def drop_truncated(advantages: Tensor, batch: ResponseBatch) -> Tensor:
-    """Take responses that fill the whole response length out of the update (advantage 0)."""
+    """Take responses that fill the whole response length out of the update (advantage 0).
+
+    One whose end token is the very last that fits counts as truncated too: leave room for it.
+    """
     return torch.where(batch.lengths_tokens >= batch.max_response_tokens, 0, advantages)
 
 

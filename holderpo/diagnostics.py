@@ -92,7 +92,7 @@ METRICS: tuple[MetricInfo, ...] = (
         "fraction of responses",
         "mean over responses",
         "0",
-        "above 0: ratios overflow float32 and are held at exp(80)",
+        "above 0: ratios are held at exp(20); far too large updates",
     ),
     MetricInfo(
         "group/no_signal_frac",

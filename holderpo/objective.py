@@ -14,9 +14,10 @@ from torch import Tensor
 
 from holderpo.power_mean import log_power_mean
 
-# exp(80) is the largest ratio used: beyond it float32 overflows (exp(88.7)) after a product with
-# an advantage. Rows that reach it are counted in `Statistics.saturated`.
-MAX_LOG_RHO = 80.0
+# exp(20) is the largest ratio used. float32 holds up to exp(88.7), but the gradient carries the
+# ratio and its norm squares it, so ratios from about exp(44) on would cost the whole update. Rows
+# that reach the bound are counted in `Statistics.saturated`.
+MAX_LOG_RHO = 20.0
 
 Aggregate = Callable[[Tensor, Tensor, "float | Tensor"], Tensor]
 

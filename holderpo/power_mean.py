@@ -13,6 +13,8 @@ from torch import Tensor
 
 # Up to here the sum of expm1(p * deviation) is far from overflow in float32 (exp(88.7)).
 _EXPM1_LIMIT = 60.0
+# From here on the power mean is the maximum (minimum) to every digit, and p * log_ratio overflows.
+_LARGEST_ORDER = 1e30
 
 
 def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
@@ -133,7 +135,7 @@ def _order(p: float | Tensor, log_ratio: Tensor) -> Tensor:
         raise ValueError(f"p: shape {tuple(order.shape)}; give one number or ({num_rows},)")
     if torch.isnan(order).any():
         raise ValueError("p: NaN; give orders in [-inf, +inf]")
-    return order
+    return torch.where(order.abs() > _LARGEST_ORDER, torch.sign(order) * math.inf, order)
 
 
 def _check_mask(log_ratio: Tensor, mask: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def build_schedule(settings: Mapping[str, Any], *, num_rounds: int) -> Schedule:
     """Build a schedule from ``{kind: ..., <its fields>}``.
 
     ``steps: whole_run`` stands for ``num_rounds - 1``: the first round then has exactly ``start``
-    and the last exactly ``end``.
+    and the last exactly ``end``. A run of a single round has ``end``.
 
     Args:
         settings: ``kind`` and the fields of that kind.

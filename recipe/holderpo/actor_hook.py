@@ -26,7 +26,7 @@ class HolderActorLoss:
     """Callable for ``set_loss_fn``: reads p from the batch, calls ``ppo_loss``, adds metrics.
 
     KL and entropy terms stay verl's. Works with any registered policy loss, so runs are comparable;
-    the clip and weight metrics exist for the Hölder loss only.
+    the clip metrics exist for the Hölder loss only, those of the weights for the power mean only.
     """
 
     def __init__(self, config: ActorConfig) -> None:
@@ -77,11 +77,14 @@ def _metrics(
         "holder/log_ratio_min": smallest(rows.log_ratio_min),
         "holder/log_ratio_max": largest(rows.log_ratio_max),
     }
-    if call.rows is not None:
+    if call.diagnostics is not None:
         metrics |= {
             "holder/ess_frac": mean(rows.ess_frac),
             "holder/ess_frac_min": smallest(rows.ess_frac),
             "holder/weight_entropy_frac": mean(rows.weight_entropy_frac),
+        }
+    if call.rows is not None:
+        metrics |= {
             "holder/clip_frac_high": mean(call.rows.clipped_high.float()),
             "holder/clip_frac_low": mean(call.rows.clipped_low.float()),
             "holder/saturated_frac": mean(call.rows.saturated.float()),

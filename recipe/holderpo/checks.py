@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from recipe.holderpo.settings import HOLDER, advantage_settings, p_settings
 from recipe.holderpo.versions import UnsupportedVersionError, check_verl_version
 
 DEVICES = ("cpu", "cuda")
+RESUME_MODES = ("auto", "disable", "resume_path")
 
 
 class ConfigError(ValueError):
@@ -54,7 +56,7 @@ def check_config(config: DictConfig) -> Plan:
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key or 'configuration'}: {error}"]) from error
     problems = [*_versions(), *_names(config), *_device(config), *_batches(config)]
-    problems += [*_method(config), *_files(config), *_sections(config)]
+    problems += [*_run(config), *_method(config), *_files(config), *_sections(config)]
     if problems:
         raise ConfigError(problems)
     problems += _verl_checks(config)
@@ -93,53 +95,97 @@ def _device(config: DictConfig) -> Iterator[str]:
 def _names(config: DictConfig) -> Iterator[str]:
     if not config.trainer.experiment_name:
         yield "trainer.experiment_name: null; give the run a name (its output folder is called so)"
+    if not config.run_dir:
+        yield "run_dir: null; give a folder"
 
 
 def _batches(config: DictConfig) -> Iterator[str]:
-    actor = config.actor_rollout_ref.actor
-    prompts = config.data.train_batch_size
-    if not _is_count(config.trainer.total_training_steps):
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    counts = {
+        "trainer.total_training_steps": "the number of rollout rounds (the schedule of p needs it)",
+        "data.train_batch_size": "a number of prompts",
+        "actor_rollout_ref.actor.ppo_mini_batch_size": "a number of prompts",
+        "actor_rollout_ref.actor.ppo_epochs": "a number of passes over a rollout batch",
+        "actor_rollout_ref.rollout.n": "a number of responses a prompt",
+        "trainer.n_gpus_per_node": "a number of devices",
+        "trainer.nnodes": "a number of machines",
+    }
+    bad = {
+        key: what for key, what in counts.items() if not _is_count(OmegaConf.select(config, key))
+    }
+    for key, what in bad.items():
+        yield f"{key}: {OmegaConf.select(config, key)!r}; give {what}, a whole number above 0"
+    if bad:
+        return
+    if rollout.n < 2:
         yield (
-            f"trainer.total_training_steps: {config.trainer.total_training_steps!r}; "
-            "give the number of rollout rounds (the schedule of p needs it)"
-        )
-    if not _is_count(prompts):
-        yield f"data.train_batch_size: {prompts!r}; give a number of prompts above 0"
-    elif not _is_count(actor.ppo_mini_batch_size) or prompts % actor.ppo_mini_batch_size:
-        yield (
-            f"actor_rollout_ref.actor.ppo_mini_batch_size: {actor.ppo_mini_batch_size!r}; "
-            f"give a number of prompts that divides data.train_batch_size ({prompts})"
-        )
-    else:
-        yield from _micro_batches(config)
-    if not _is_count(config.actor_rollout_ref.rollout.n) or config.actor_rollout_ref.rollout.n < 2:
-        yield (
-            f"actor_rollout_ref.rollout.n: {config.actor_rollout_ref.rollout.n!r}; "
+            f"actor_rollout_ref.rollout.n: {rollout.n}; "
             "a group-relative advantage needs at least 2 responses a prompt"
+        )
+    elif config.data.train_batch_size % actor.ppo_mini_batch_size == 0:
+        yield from _micro_batches(config)
+    if config.data.train_batch_size % actor.ppo_mini_batch_size:
+        yield (
+            f"actor_rollout_ref.actor.ppo_mini_batch_size: {actor.ppo_mini_batch_size}; give a "
+            f"number of prompts that divides data.train_batch_size ({config.data.train_batch_size})"
         )
 
 
 def _micro_batches(config: DictConfig) -> Iterator[str]:
-    actor = config.actor_rollout_ref.actor
-    ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes
-    rows = actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n
-    if rows % ranks:
+    """Verl's own divisibility rules, which it would only assert after the whole start-up."""
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    devices = config.trainer.n_gpus_per_node * config.trainer.nnodes
+    ranks = max(devices // actor.get("ulysses_sequence_parallel_size", 1), 1)
+    update_rows = actor.ppo_mini_batch_size * rollout.n
+    batch_rows = config.data.train_batch_size * rollout.n
+    if update_rows % ranks:
         yield (
-            f"trainer.n_gpus_per_node * trainer.nnodes: {ranks}; must divide the {rows} rows of "
-            "an update (ppo_mini_batch_size * rollout.n)"
+            f"trainer.n_gpus_per_node * trainer.nnodes: {ranks} data-parallel ranks; must divide "
+            f"the {update_rows} rows of an update (ppo_mini_batch_size * rollout.n)"
         )
-    elif not actor.use_dynamic_bsz:
-        micro = actor.ppo_micro_batch_size_per_gpu
-        if not _is_count(micro) or (rows // ranks) % micro:
-            yield (
-                f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu: {micro!r}; give a number "
-                f"that divides the {rows // ranks} rows of an update on each rank"
-            )
+        return
+    if not actor.use_dynamic_bsz:
+        yield from _divides(config, "actor.ppo_micro_batch_size_per_gpu", update_rows // ranks)
+    if not rollout.log_prob_use_dynamic_bsz:
+        yield from _divides(
+            config, "rollout.log_prob_micro_batch_size_per_gpu", batch_rows // ranks
+        )
+
+
+def _divides(config: DictConfig, field: str, rows: int) -> Iterator[str]:
+    value = OmegaConf.select(config.actor_rollout_ref, field)
+    if not _is_count(value) or rows % value:
+        yield (
+            f"actor_rollout_ref.{field}: {value!r}; give a number that divides the {rows} rows "
+            "of each rank"
+        )
+
+
+def _run(config: DictConfig) -> Iterator[str]:
+    if config.trainer.resume_mode not in RESUME_MODES:
+        yield (
+            f"trainer.resume_mode: {config.trainer.resume_mode!r}; "
+            f"give one of {', '.join(RESUME_MODES)}"
+        )
+    if not config.trainer.validation_data_dir:
+        yield "trainer.validation_data_dir: null; the report reads it, give a folder"
+    if config.trainer.val_only:
+        yield "trainer.val_only: true; this trainer trains, use verl's own main_ppo to validate"
+    if config.global_profiler.tool == "nsys":
+        yield "global_profiler.tool: 'nsys'; not supported by this entry point, give 'torch'"
+    if (config.get("distillation") or {}).get("enabled"):
+        yield "distillation.enabled: true; this recipe's loss replaces verl's distillation loss"
 
 
 def _method(config: DictConfig) -> Iterator[str]:
     actor = config.actor_rollout_ref.actor
     algorithm = config.algorithm
+    if algorithm.adv_estimator == "gae":
+        yield (
+            "algorithm.adv_estimator: 'gae'; give 'holder' or another with one advantage a response"
+        )
+    if actor.policy_loss.loss_mode != HOLDER:
+        return
     for name in ("clip_ratio_low", "clip_ratio_high"):
         value = actor[name]
         upper = 1 if name == "clip_ratio_low" else float("inf")
@@ -148,12 +194,6 @@ def _method(config: DictConfig) -> Iterator[str]:
                 f"actor_rollout_ref.actor.{name}: {value!r}; give a distance from 1 in "
                 f"(0, {upper:g})"
             )
-    if algorithm.adv_estimator == "gae":
-        yield (
-            "algorithm.adv_estimator: 'gae'; give 'holder' or another with one advantage a response"
-        )
-    if actor.policy_loss.loss_mode != HOLDER:
-        return
     if actor.loss_agg_mode != "seq-mean-token-mean":
         yield (
             f"actor_rollout_ref.actor.loss_agg_mode: {actor.loss_agg_mode!r}; "
@@ -176,10 +216,10 @@ def _files(config: DictConfig) -> Iterator[str]:
     for field in ("data.train_files", "data.val_files"):
         value = OmegaConf.select(config, field)
         for path in value if OmegaConf.is_list(value) else [value]:
-            if _is_local(str(path)) and not Path(path).expanduser().exists():
+            if not _is_remote(str(path)) and not Path(path).expanduser().exists():
                 yield f"{field}: {path} does not exist; prepare it (python -m data_prep.<set>)"
     model = str(config.actor_rollout_ref.model.path)
-    if _is_local(model) and not Path(model).expanduser().exists() and model.count("/") != 1:
+    if not Path(model).expanduser().exists() and not _is_hub_name(model):
         yield (
             f"actor_rollout_ref.model.path: {model} does not exist; "
             "give a folder or the name of a model on the hub"
@@ -234,5 +274,15 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _is_local(path: str) -> bool:
-    return "://" not in path
+def _is_hub_name(path: str) -> bool:
+    """``name`` or ``owner/name``, unless the owner is a folder here: then it is a mistyped path."""
+    owner, slash, _ = path.partition("/")
+    return _is_remote(path) or (
+        re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) is not None
+        and not path.startswith(".")
+        and not (slash and Path(owner).is_dir())
+    )
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path

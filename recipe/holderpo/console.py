@@ -131,5 +131,5 @@ def essence(error: BaseException) -> str:
         error = cause
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 8:
-        lines = lines[-1:]
+        lines = lines[-3:]
     return f"{type(error).__name__}: " + " ".join(lines)

@@ -7,8 +7,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-CPU_ENVIRONMENT = {
+# Fixed: the patches and settings of device cpu rely on them.
+CPU_PLATFORM = {
     "VERL_PLATFORM": "cpu",
+    # verl compiles small functions whatever its settings say: seconds, and a need for g++.
+    "TORCHDYNAMO_DISABLE": "1",
+}
+# Left as they are where they are set already.
+CPU_TUNABLES = {
     # GiB for vLLM's key-value cache.
     "VLLM_CPU_KVCACHE_SPACE": "1",
     # vLLM would claim whole cores for itself.
@@ -17,16 +23,22 @@ CPU_ENVIRONMENT = {
     # The processes outnumber the cores and each computes little: more threads only contend.
     "OMP_NUM_THREADS": "1",
     "TQ_NUM_THREADS": "1",
-    # verl compiles small functions whatever its settings say: seconds, and a need for g++.
-    "TORCHDYNAMO_DISABLE": "1",
 }
+CPU_ENVIRONMENT = CPU_TUNABLES | CPU_PLATFORM
 
 
 def run_environment(config: DictConfig) -> dict[str, str]:
     """The variables of a run, for this process and for Ray's workers."""
-    folder = Path(config.run_dir).absolute() / "tensorboard"
+    folder = Path(str(config.run_dir)).absolute() / "tensorboard"
     variables = {"TENSORBOARD_DIR": str(folder)}
-    return variables | CPU_ENVIRONMENT if config.device == "cpu" else variables
+    if config.actor_rollout_ref.rollout.full_determinism:
+        # As verl's own entry point does.
+        variables |= {"VERL_FULL_DETERMINISM": "1", "VLLM_BATCH_INVARIANT": "1"}
+        variables["PYTHONHASHSEED"] = str(config.actor_rollout_ref.rollout.seed)
+    if config.device == "cpu":
+        tunables = {name: os.environ.get(name, value) for name, value in CPU_TUNABLES.items()}
+        variables |= tunables | CPU_PLATFORM
+    return variables
 
 
 def set_environment(config: DictConfig) -> None:

@@ -37,12 +37,14 @@ def train(config: DictConfig, console: Console) -> None:
     os.environ["TRANSFER_QUEUE_ENABLE"] = "1"
     runtime_env = get_ppo_ray_runtime_env(config)
     runtime_env["env_vars"] |= run_environment(config) | {"TRANSFER_QUEUE_ENABLE": "1"}
-    ray_settings = plain(config.ray_kwargs.ray_init)
-    ray_settings["runtime_env"] = runtime_env | (ray_settings.get("runtime_env") or {})
+    # Merged deeply, the user's own entries last.
+    defaults = OmegaConf.create({"runtime_env": runtime_env})
+    ray_settings = plain(OmegaConf.merge(defaults, config.ray_kwargs.ray_init))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         ray.init(**ray_settings)
         phases.mark("Ray up")
-        # After ray.init, which installs a handler of its own.
+        # Again: ray.init has installed a handler of its own.
         signal.signal(signal.SIGTERM, _interrupt)
         config.transfer_queue.enable = True
         OmegaConf.resolve(config)
@@ -93,6 +95,8 @@ def _end_processes() -> None:
     """Leave nothing running: Ray's own shutdown, then whatever of its processes is left."""
     import ray
 
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_IGN)
     started = psutil.Process().children(recursive=True)
     ray.shutdown()
     _, alive = psutil.wait_procs(started, timeout=_GRACE_SECONDS)

@@ -40,7 +40,8 @@ def make_plan(config: DictConfig) -> Plan:
     schedule = build_schedule(p_settings(config), num_rounds=steps)
     is_holder = actor.policy_loss.loss_mode == HOLDER
     first, last = schedule.value(0), schedule.value(steps - 1)
-    reached = min(schedule.last_step + 1, steps)
+    reaches_end = schedule.last_step <= steps - 1
+    ends = f", at its end from round {schedule.last_step + 1} on" if reaches_end else ""
 
     lines = (
         f"model      {config.actor_rollout_ref.model.path}",
@@ -52,7 +53,7 @@ def make_plan(config: DictConfig) -> Plan:
         f"updates    {updates} a rollout batch, {actor.ppo_mini_batch_size * rollout.n} responses "
         "each",
         f"p          {first:+g} to {last:+g} over {steps} rollout rounds"
-        + (f", at its end from round {reached} on" if is_holder else " (not used by this loss)"),
+        + (ends if is_holder else " (not used by this loss)"),
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
         f"seed       {config.seed}",
         f"output     {config.run_dir}",
@@ -63,9 +64,13 @@ def make_plan(config: DictConfig) -> Plan:
             "p has no effect: with one update a rollout batch every ratio is 1 "
             "(lower actor_rollout_ref.actor.ppo_mini_batch_size)"
         )
-    if is_holder and schedule.last_step > steps - 1:
+    if is_holder and not reaches_end:
         warnings.append(
             f"the schedule of p does not finish: it ends after {schedule.last_step} rounds, "
             f"the run after {steps} (set p.steps=whole_run)"
+        )
+    if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
+        warnings.append(
+            "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
     return Plan(lines, tuple(warnings), config.data.train_batch_size * rollout.n, updates)

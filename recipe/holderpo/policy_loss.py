@@ -17,7 +17,8 @@ from holderpo.dotted import load_callable
 from holderpo.objective import Statistics, clipped_surrogate
 from holderpo.power_mean import log_power_mean
 
-AGGREGATES = {"power_mean": log_power_mean}
+POWER_MEAN = "power_mean"
+AGGREGATES = {POWER_MEAN: log_power_mean}
 
 
 @dataclass
@@ -28,7 +29,7 @@ class HolderLossConfig(PolicyLossConfig):
     """verl's name of the policy loss."""
     p: float = 1.0
     """Constant order, used where no driver hands out p (verl's own `main_ppo`)."""
-    aggregate: str = "power_mean"
+    aggregate: str = POWER_MEAN
     """How token ratios become one: `power_mean`, or the dotted name of a function
     `(log_ratio (B, T), mask (B, T), p) -> (B,) log ratio`."""
 
@@ -50,7 +51,8 @@ class LossCall:
     rows: Statistics | None = None
     """Per-sequence statistics of the Hölder loss."""
     diagnostics: RowDiagnostics | None = None
-    """Per-sequence description of the ratios and weights."""
+    """Per-sequence description of the ratios and weights; None for a user's own aggregation, whose
+    weights are not known."""
 
 
 _current_call: ContextVar[LossCall | None] = ContextVar("holder_loss_call", default=None)
@@ -129,7 +131,8 @@ def compute_policy_loss_holder(
 
     with torch.no_grad():
         log_ratio = torch.where(mask, log_prob - old_log_prob, 0)
-        call.diagnostics = describe_rows(log_ratio, mask, p)
+        if settings.aggregate == POWER_MEAN:
+            call.diagnostics = describe_rows(log_ratio, mask, p)
         num_rows = mask.any(-1).sum().clamp(min=1)
         clipped = (call.rows.clipped_high | call.rows.clipped_low).sum() / num_rows
         metrics = {

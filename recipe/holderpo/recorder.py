@@ -28,10 +28,14 @@ class MetricsFile:
         self.path = path
 
     def drop_after(self, step: int) -> None:
-        """Forget lines later than ``step``: a resumed run does those steps again."""
+        """Forget lines later than ``step``: a resumed run does those steps again.
+
+        With ``step`` 0 nothing was resumed, and everything is forgotten.
+        """
         if not self.path.exists():
             return
-        kept = [line for line in self.path.read_text().splitlines() if _is_upto(line, step)]
+        lines = self.path.read_text().splitlines() if step > 0 else []
+        kept = [line for line in lines if _is_upto(line, step)]
         unfinished = self.path.with_suffix(".tmp")
         unfinished.write_text("".join(line + "\n" for line in kept))
         os.replace(unfinished, self.path)

@@ -27,7 +27,7 @@ HELDOUT = "heldout accuracy"
 PANELS = (
     Panel(
         "accuracy",
-        {"critic/rewards/mean": "reward, sampled", HELDOUT: "held out, greedy"},
+        {"critic/rewards/mean": "reward, sampled", HELDOUT: "held out"},
         (0.0, 1.02),
     ),
     Panel("order p", {"holder/p": "p"}),
@@ -123,7 +123,7 @@ def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
             lines.append(
                 f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  "
                 f"(95 % interval {100 * low:.1f} to {100 * high:.1f}, "
-                f"{summary['num_heldout']} problems, greedy)"
+                f"{summary['num_heldout']} problems)"
             )
     lines.append(f"sampled reward    {summary['reward_first']:.3f} -> {summary['reward_last']:.3f}")
     lines.append(
@@ -147,7 +147,8 @@ def measure_import_seconds() -> float:
 
 
 def _num_heldout(config: DictConfig) -> int:
-    """Held-out problems: rows of the last validation dump."""
+    """Held-out problems: distinct ones of the last validation dump."""
     folder = Path(config.trainer.validation_data_dir)
     dumps = sorted(folder.glob("*.jsonl"), key=lambda path: int(path.stem))
-    return len(dumps[-1].read_text().splitlines()) if dumps else 0
+    lines = dumps[-1].read_text().splitlines() if dumps else []
+    return len({json.loads(line)["input"] for line in lines})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from holderpo.advantage import AdvantageSettings
 
@@ -12,7 +12,7 @@ from holderpo.advantage import AdvantageSettings
 HOLDER = "holder"
 
 
-def plain(section: DictConfig) -> Any:
+def plain(section: DictConfig | ListConfig) -> Any:
     """A section as plain dicts and lists, interpolations resolved."""
     return OmegaConf.to_container(section, resolve=True)
 

@@ -94,6 +94,8 @@ class HolderTrainerMixin(_Trainer):
         super()._load_checkpoint()
         if self.global_steps == 0:
             return
+        # Its accuracy at this step is in the metrics already.
+        self.config.trainer.val_before_train = False
         if self.global_steps >= self.total_training_steps:
             raise ValueError(
                 f"trainer.total_training_steps: {self.total_training_steps}, but the checkpoint is "

@@ -83,6 +83,7 @@ def test_extreme_ratios_stay_finite_and_are_counted(p, dtype):
     loss.sum().backward()
     assert torch.isfinite(loss).all()
     assert torch.isfinite(log_prob.grad).all()
+    assert torch.isfinite(torch.nn.utils.clip_grad_norm_([log_prob], 1.0))
     assert statistics.saturated.tolist() == [True, True]
     assert loss[1].item() == pytest.approx(math.exp(MAX_LOG_RHO), rel=1e-5)
     assert (log_prob.grad[1] > 0).all(), "a response far too likely is still pushed down"

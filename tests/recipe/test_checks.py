@@ -10,6 +10,12 @@ from recipe.holderpo.main import config_dir
 EXPERIMENTS = sorted(path.stem for path in config_dir().glob("*.yaml") if path.stem != "base")
 
 
+FOUR_RANKS = [
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
+]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Files that exist, so that only what a test changes is wrong."""
@@ -42,8 +48,7 @@ def test_every_experiment_passes_the_checks(name, data):
 
 
 def test_a_gpu_configuration_is_checked_without_a_gpu(data):
-    micro = "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16"
-    overrides = [*data, "device=cuda", "trainer.n_gpus_per_node=4", micro]
+    overrides = [*data, "device=cuda", "trainer.n_gpus_per_node=4", *FOUR_RANKS]
     plan = check_config(composed("demo", overrides))
     assert "devices    1 x 4 cuda" in plan.lines
 
@@ -86,6 +91,15 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         ("algorithm.adv_estimator=gae", "algorithm.adv_estimator: 'gae'"),
         ("actor_rollout_ref.actor.policy_loss.aggregate=powr", "policy_loss.aggregate"),
         ("actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=7", "divides the 64 rows"),
+        ("actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=512", "the 256 rows"),
+        ("actor_rollout_ref.rollout.n=null", "actor_rollout_ref.rollout.n: None; give a number"),
+        ("trainer.n_gpus_per_node=0", "trainer.n_gpus_per_node: 0; give a number of devices"),
+        ("actor_rollout_ref.actor.ppo_epochs=0", "ppo_epochs: 0"),
+        ("trainer.resume_mode=atuo", "trainer.resume_mode: 'atuo'; give one of auto, disable"),
+        ("trainer.val_only=true", "trainer.val_only: true"),
+        ("trainer.validation_data_dir=null", "trainer.validation_data_dir: null"),
+        ("run_dir=null", "run_dir: null"),
+        ("actor_rollout_ref.model.path=tests/no_model", "tests/no_model does not exist"),
         ("trainer.n_gpus_per_node=3", "must divide the 64 rows"),
         ("trainer.total_training_steps=null", "trainer.total_training_steps: None"),
         ("actor_rollout_ref.actor.strategy=fsdp", "only 'fsdp2' starts"),
@@ -96,6 +110,28 @@ def test_single_mistakes(override, expected, data):
     if "bypass" in override:
         override = override.removeprefix("+")
     assert any(expected in line for line in problems("demo", [*data, override]))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [
+            "device=cuda",
+            "trainer.n_gpus_per_node=8",
+            "actor_rollout_ref.actor.ulysses_sequence_parallel_size=2",
+            *FOUR_RANKS,
+        ],
+        [
+            "actor_rollout_ref.actor.policy_loss.loss_mode=cispo",
+            "actor_rollout_ref.actor.clip_ratio_low=10",
+        ],
+        ["actor_rollout_ref.model.path=gpt2"],
+        ["actor_rollout_ref.model.path=Qwen/Qwen2.5-Math-7B"],
+    ],
+)
+def test_valid_settings_are_not_refused(overrides, data):
+    overrides = [*data, *overrides, "actor_rollout_ref.model.use_remove_padding=true"]
+    assert check_config(composed("demo", overrides)).lines
 
 
 def test_an_unset_value_is_named():

@@ -148,3 +148,12 @@ def test_statistics_reach_the_hook():
     assert call.diagnostics.ess_frac.shape == (24,)
     share = (call.rows.clipped_high | call.rows.clipped_low).float().mean().item()
     assert metrics["actor/pg_clipfrac"] == pytest.approx(share)
+
+
+def test_the_weights_of_a_users_aggregation_are_not_made_up():
+    call = LossCall(p=1.5)
+    with loss_call(call):
+        config = actor_config(aggregate=f"{__name__}.largest_token")
+        compute_policy_loss_holder(**rows(), config=config)
+    assert call.rows is not None
+    assert call.diagnostics is None

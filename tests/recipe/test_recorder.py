@@ -55,4 +55,12 @@ def test_the_error_that_matters_is_taken_out_of_rays_wrapping():
     outer.cause = inner
     assert essence(outer) == "ValueError: p.start: nan; give a finite number"
     long = RuntimeError("\n".join(f"frame {i}" for i in range(40)) + "\nTypeError: the end")
-    assert essence(long) == "RuntimeError: TypeError: the end"
+    assert essence(long) == "RuntimeError: frame 38 frame 39 TypeError: the end"
+
+
+def test_a_run_that_starts_anew_forgets_the_lines_of_one_that_died_before_a_checkpoint(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    for step in range(3):
+        file.append(step, {"a": step})
+    file.drop_after(0)
+    assert read_metrics(file.path) == []
