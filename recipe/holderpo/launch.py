@@ -38,8 +38,8 @@ def train(config: DictConfig, console: Console) -> None:
     runtime_env = get_ppo_ray_runtime_env(config)
     runtime_env["env_vars"] |= run_environment(config) | {"TRANSFER_QUEUE_ENABLE": "1"}
     # Merged deeply, the user's own entries last.
-    defaults = OmegaConf.create({"runtime_env": runtime_env})
-    ray_settings = plain(OmegaConf.merge(defaults, config.ray_kwargs.ray_init))
+    users = plain(config.ray_kwargs.ray_init)
+    ray_settings = plain(OmegaConf.merge({"runtime_env": runtime_env}, users))
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         ray.init(**ray_settings)
