@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 # Fixed: the patches and settings of device cpu rely on them.
-CPU_PLATFORM = {
+CPU_FIXED = {
     "VERL_PLATFORM": "cpu",
     # verl compiles small functions whatever its settings say: seconds, and a need for g++.
     "TORCHDYNAMO_DISABLE": "1",
@@ -24,7 +24,7 @@ CPU_TUNABLES = {
     "OMP_NUM_THREADS": "1",
     "TQ_NUM_THREADS": "1",
 }
-CPU_ENVIRONMENT = CPU_TUNABLES | CPU_PLATFORM
+CPU_ENVIRONMENT = CPU_TUNABLES | CPU_FIXED
 
 
 def run_environment(config: DictConfig) -> dict[str, str]:
@@ -37,7 +37,7 @@ def run_environment(config: DictConfig) -> dict[str, str]:
         variables["PYTHONHASHSEED"] = str(config.actor_rollout_ref.rollout.seed)
     if config.device == "cpu":
         tunables = {name: os.environ.get(name, value) for name, value in CPU_TUNABLES.items()}
-        variables |= tunables | CPU_PLATFORM
+        variables |= tunables | CPU_FIXED
     return variables
 
 
