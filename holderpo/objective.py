@@ -1,4 +1,4 @@
-"""The sequence-clipped HölderPO surrogate.
+"""The clipped HölderPO surrogates: one clip per response, one per token, or both.
 
 Shapes: ``B`` sequences, ``T`` response tokens.
 """
@@ -12,25 +12,49 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from holderpo.power_mean import log_power_mean
+from holderpo.power_mean import (
+    TokenBounds,
+    as_mask,
+    compute_dtype,
+    hold,
+    log_power_mean_of_ratio,
+)
 
 # exp(20) is the largest ratio used. float32 holds up to exp(88.7), but the gradient carries the
 # ratio and its norm squares it, so ratios from about exp(44) on would cost the whole update. Rows
 # that reach the bound are counted in `Statistics.saturated`.
 MAX_LOG_RHO = 20.0
 
+SEQUENCE = "sequence"
+TOKEN = "token"
+TOKEN_THEN_SEQUENCE = "token_then_sequence"
+CLIP_LEVELS = (SEQUENCE, TOKEN, TOKEN_THEN_SEQUENCE)
+
 Aggregate = Callable[[Tensor, Tensor, "float | Tensor"], Tensor]
+
+
+class ClipRange(NamedTuple):
+    """Allowed range of a ratio, as distances from 1: ``[1 - clip_low, 1 + clip_high]``."""
+
+    clip_low: float
+    """In (0, 1)."""
+    clip_high: float
+    """Above 0."""
 
 
 class Statistics(NamedTuple):
     """What happened to each sequence, without gradient; all (B,)."""
 
     log_rho: Tensor
-    """Log of the aggregated ratio, nats."""
+    """Log of the aggregated ratio, nats; with token clipping, of the clipped ratios."""
+    mean_log_ratio: Tensor
+    """Mean of the tokens' log-ratios before any clipping, nats; minus it estimates the KL."""
     clipped_high: Tensor
     """bool: zeroed because the ratio passed 1 + clip_high with a positive advantage."""
     clipped_low: Tensor
     """bool: zeroed because the ratio fell below 1 - clip_low with a negative advantage."""
+    clipped_dual: Tensor
+    """bool: zeroed because the ratio passed dual_clip with a negative advantage."""
     saturated: Tensor
     """bool: log_rho was above MAX_LOG_RHO and the ratio was held there."""
 
@@ -52,53 +76,149 @@ def clipped_surrogate(
     p: float | Tensor,
     clip_low: float,
     clip_high: float,
-    aggregate: Aggregate = log_power_mean,
+    clip_level: str = SEQUENCE,
+    dual_clip: float | None = None,
+    sequence_weights: Tensor | None = None,
+    aggregate: Aggregate | None = None,
+    compiled: bool = False,
 ) -> Surrogate:
     """Clipped policy-gradient surrogate on the power mean of each response's token ratios.
 
-    ``loss = -min(rho * A, clip(rho, 1 - clip_low, 1 + clip_high) * A)`` with
-    ``rho = exp(log_power_mean(log_prob - old_log_prob))``: one ratio, one clip per response.
+    With ``r_t = exp(log_prob_t - old_log_prob_t)`` and ``M_p`` the power mean over a response:
 
-    **Source**: Eq. 2 and Eq. 15; its gradient is Eq. 16.
+    - ``sequence``: ``rho = M_p(r)``, ``loss = -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high)
+      A)``. One clip per response, the paper's default; GSPO's objective at p = 0.
+    - ``token``: ``loss = -M_p(r') A`` with ``r' = min(r, 1 + clip_high)`` for A > 0 and
+      ``max(r, 1 - clip_low)`` for A < 0. GRPO at p = 1, GMPO at p = 0.
+    - ``token_then_sequence``: every ratio is first held within
+      ``[1 / (1 + clip_high), 1 + clip_high]`` whatever the sign of A, then the clip of
+      ``sequence`` follows, which can bind only where ``clip_low < clip_high / (1 + clip_high)``.
+
+    **Source**: Eq. 2 and Eq. 15 with gradient Eq. 16 (``sequence``), Eq. 11 with gradient Eq. 13
+    (``token``), the authors' released code (``token_then_sequence``). Dual clip: Ye et al. 2020
+    (arXiv 1912.09729), not in the paper.
 
     Args:
         log_prob: (B, T) log-probabilities under the current policy, nats; carries the gradient.
-        old_log_prob: (B, T) log-probabilities under the policy that wrote the responses, nats.
+        old_log_prob: (B, T) log-probabilities under the policy that wrote the responses, nats;
+            a constant.
         advantages: (B,), or (B, T) with one value along each response.
         response_mask: (B, T) bool or 0/1.
-        p: order of the power mean, one number or (B,).
+        p: order of the power mean, one number or (B,), in [-inf, +inf].
         clip_low: distance of the lower bound from 1, in (0, 1).
         clip_high: distance of the upper bound from 1, > 0.
-        aggregate: ``(log_ratio (B, T), mask (B, T), p) -> (B,)`` log of the sequence's ratio.
+        clip_level: one of ``CLIP_LEVELS``.
+        dual_clip: ratio, > 1 + clip_high, above which a response (a token, with ``token``) of
+            negative advantage is no longer pushed down; None for no such bound.
+        sequence_weights: (B,) importance weights multiplied with the loss, constants; None for 1.
+        aggregate: ``(log_ratio (B, T), mask (B, T), p) -> (B,)`` log of the sequence's ratio, in
+            place of the power mean. Values in the padding are 0; ratios are clipped per token
+            before it where ``clip_level`` says so.
+        compiled: let ``torch.compile`` fuse the passes over tokens.
 
     Returns:
         The loss (B,) and per-sequence statistics.
 
     Raises:
-        ValueError: if a clip range or a shape is not as stated.
+        ValueError: if a clip range, a level or a shape is not as stated, naming it.
     """
-    if not 0 < clip_low < 1:
-        raise ValueError(f"clip_low: {clip_low}; give a distance from 1 in (0, 1)")
-    if not clip_high > 0:
-        raise ValueError(f"clip_high: {clip_high}; give a distance from 1 above 0")
-    mask_BT = response_mask if response_mask.dtype == torch.bool else response_mask != 0
-    advantage_B = sequence_advantage(advantages, mask_BT)
+    _check_clipping(clip_low, clip_high, clip_level, dual_clip)
+    mask_BT = as_mask(log_prob, response_mask)
+    dtype = compute_dtype(log_prob.dtype)
+    advantage_B = sequence_advantage(advantages, mask_BT).to(dtype)
+    bounds = token_bounds(
+        advantage_B,
+        clip_low=clip_low,
+        clip_high=clip_high,
+        clip_level=clip_level,
+        dual_clip=dual_clip,
+    )
+    if aggregate is None:
+        log_rho_B, mean_B = log_power_mean_of_ratio(
+            log_prob, old_log_prob, mask_BT, p, bounds, compiled
+        )
+    else:
+        log_ratio_BT = log_prob.to(dtype) - old_log_prob.detach().to(dtype)
+        log_ratio_BT = log_ratio_BT.masked_fill(~mask_BT, 0)
+        mean_B = log_ratio_BT.detach().sum(-1) / mask_BT.sum(-1).clamp(min=1)
+        log_rho_B = aggregate(hold(log_ratio_BT, bounds), mask_BT, p)
 
-    log_ratio_BT = torch.where(mask_BT, log_prob - old_log_prob, 0)
-    if log_ratio_BT.dtype in (torch.bfloat16, torch.float16):
-        log_ratio_BT = log_ratio_BT.float()
-    log_rho_B = aggregate(log_ratio_BT, mask_BT, p)
-
-    clipped_high_B = (advantage_B > 0) & (log_rho_B > math.log1p(clip_high))
-    clipped_low_B = (advantage_B < 0) & (log_rho_B < math.log1p(-clip_low))
+    none_B = torch.zeros_like(advantage_B, dtype=torch.bool)
+    high_B = low_B = dual_B = none_B
+    if clip_level != TOKEN:
+        high_B = (advantage_B > 0) & (log_rho_B > math.log1p(clip_high))
+        low_B = (advantage_B < 0) & (log_rho_B < math.log1p(-clip_low))
+        if dual_clip is not None:
+            dual_B = (advantage_B < 0) & (log_rho_B > math.log(dual_clip))
     # Held at the bound with its gradient intact: a response that became far too likely under a
     # negative advantage must still be pushed down.
     excess_B = (log_rho_B.detach() - MAX_LOG_RHO).clamp(min=0)
     rho_B = torch.exp(log_rho_B - excess_B)
-    rho_B = torch.where(clipped_high_B, 1 + clip_high, rho_B)
-    rho_B = torch.where(clipped_low_B, 1 - clip_low, rho_B)
-    statistics = Statistics(log_rho_B.detach(), clipped_high_B, clipped_low_B, excess_B > 0)
-    return Surrogate(-rho_B * advantage_B, statistics)
+    rho_B = torch.where(high_B, 1 + clip_high, rho_B)
+    rho_B = torch.where(low_B, 1 - clip_low, rho_B)
+    if dual_clip is not None:
+        rho_B = torch.where(dual_B, dual_clip, rho_B)
+    loss_B = -rho_B * advantage_B
+    if sequence_weights is not None:
+        loss_B = loss_B * _check_weights(sequence_weights, advantage_B)
+    statistics = Statistics(log_rho_B.detach(), mean_B, high_B, low_B, dual_B, excess_B > 0)
+    return Surrogate(loss_B, statistics)
+
+
+def token_bounds(
+    advantage_B: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    clip_level: str,
+    dual_clip: float | None = None,
+) -> TokenBounds | None:
+    """Range within which each response's token log-ratios are held before they are averaged.
+
+    **Source**: ``token``: the min and max inside Eq. 11; ``token_then_sequence``: the authors'
+    released code.
+
+    Args:
+        advantage_B: (B,) advantages.
+        clip_low: as in :func:`clipped_surrogate`.
+        clip_high: as in :func:`clipped_surrogate`.
+        clip_level: one of ``CLIP_LEVELS``.
+        dual_clip: as in :func:`clipped_surrogate`.
+
+    Returns:
+        (B,) bounds in nats; None for ``sequence``, which has none.
+    """
+    if clip_level == SEQUENCE:
+        return None
+    high = math.log1p(clip_high)
+    if clip_level == TOKEN_THEN_SEQUENCE:
+        upper_B = torch.full_like(advantage_B, high)
+        return TokenBounds(-upper_B, upper_B)
+    dual = math.inf if dual_clip is None else math.log(dual_clip)
+    unbounded_B = torch.full_like(advantage_B, math.inf)
+    return TokenBounds(
+        lower=torch.where(advantage_B < 0, math.log1p(-clip_low), -unbounded_B),
+        upper=torch.where(advantage_B > 0, high, torch.where(advantage_B < 0, dual, unbounded_B)),
+    )
+
+
+def log_space_clip(distance: float) -> ClipRange:
+    """GMPO's clip range ``[exp(-distance), exp(distance)]`` as distances from 1.
+
+    **Source**: GMPO (arXiv 2507.20673) clips log-ratios, by default at 0.4.
+
+    Args:
+        distance: nats, > 0.
+
+    Returns:
+        The same range for ``clip_low`` and ``clip_high``.
+
+    Raises:
+        ValueError: if ``distance`` is not above 0 and finite.
+    """
+    if not 0 < distance < math.inf:
+        raise ValueError(f"log_space_clip: {distance}; give a distance in nats above 0, as 0.4")
+    return ClipRange(clip_low=-math.expm1(-distance), clip_high=math.expm1(distance))
 
 
 def sequence_advantage(advantages: Tensor, mask_BT: Tensor) -> Tensor:
@@ -116,17 +236,60 @@ def sequence_advantage(advantages: Tensor, mask_BT: Tensor) -> Tensor:
             objective has one advantage per response.
     """
     if advantages.shape == mask_BT.shape:
-        first_B1 = mask_BT.int().argmax(-1, keepdim=True)
-        one_B1 = advantages.gather(-1, first_B1)
-        if torch.where(mask_BT, advantages != one_B1, False).any():
-            raise ValueError(
-                "advantages: they vary along a response; use a group-relative estimator "
-                "(one advantage per response)"
-            )
-        advantages = one_B1.squeeze(-1)
-    elif advantages.shape != mask_BT.shape[:1]:
+        return one_per_response(
+            advantages,
+            mask_BT,
+            "advantages: they vary along a response; use a group-relative estimator "
+            "(one advantage per response)",
+        )
+    if advantages.shape != mask_BT.shape[:1]:
         raise ValueError(
             f"advantages: shape {tuple(advantages.shape)}; give {tuple(mask_BT.shape[:1])} "
             f"or {tuple(mask_BT.shape)}"
         )
     return torch.where(mask_BT.any(-1), advantages, 0)
+
+
+def one_per_response(values_BT: Tensor, mask_BT: Tensor, message: str) -> Tensor:
+    """The one value repeated along each response.
+
+    Args:
+        values_BT: (B, T).
+        mask_BT: (B, T) bool; the response tokens.
+        message: of the error.
+
+    Returns:
+        (B,); 0 for a row without tokens.
+
+    Raises:
+        ValueError: with ``message``, if the values vary along a response.
+    """
+    first_B1 = mask_BT.to(torch.uint8).argmax(-1, keepdim=True)
+    one_B1 = values_BT.gather(-1, first_B1)
+    if torch.ne(values_BT, one_B1).logical_and_(mask_BT).any():
+        raise ValueError(message)
+    return torch.where(mask_BT.any(-1), one_B1.squeeze(-1), 0)
+
+
+def _check_clipping(
+    clip_low: float, clip_high: float, clip_level: str, dual_clip: float | None
+) -> None:
+    if not 0 < clip_low < 1:
+        raise ValueError(f"clip_low: {clip_low}; give a distance from 1 in (0, 1)")
+    if not clip_high > 0:
+        raise ValueError(f"clip_high: {clip_high}; give a distance from 1 above 0")
+    if clip_level not in CLIP_LEVELS:
+        raise ValueError(f"clip_level: {clip_level!r}; give one of {', '.join(CLIP_LEVELS)}")
+    if dual_clip is not None and not dual_clip > 1 + clip_high:
+        raise ValueError(
+            f"dual_clip: {dual_clip}; give a ratio above 1 + clip_high ({1 + clip_high:g}) or null"
+        )
+
+
+def _check_weights(sequence_weights: Tensor, advantage_B: Tensor) -> Tensor:
+    if sequence_weights.shape != advantage_B.shape:
+        raise ValueError(
+            f"sequence_weights: shape {tuple(sequence_weights.shape)}; "
+            f"give {tuple(advantage_B.shape)}"
+        )
+    return sequence_weights.detach().to(advantage_B.dtype)

@@ -5,8 +5,10 @@ Shapes: ``B`` sequences, ``T`` response tokens.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +17,11 @@ from torch import Tensor
 _EXPM1_LIMIT = 60.0
 # From here on the power mean is the maximum (minimum) to every digit, and p * log_ratio overflows.
 _LARGEST_ORDER = 1e30
+# Up to here the weights may be taken around a rounded maximum; from here on p magnifies its error.
+_ROUNDED_ANCHOR_ORDER = 1e3
+# Elements worked on at once on a CPU: the few temporaries of a block stay in the cache, and there
+# are enough of them for torch to use its threads (it splits from 32,768 on).
+_BLOCK_ELEMENTS = 2**16
 
 
 def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
@@ -28,21 +35,77 @@ def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor
 
     Args:
         log_ratio: (B, T) floating point; log importance ratios in nats. Values where ``mask`` is
-            not set are ignored, whatever they are.
+            not set are ignored, whatever they are; NaN or inf where it is set makes the row NaN.
+            bfloat16 and float16 are worked on in float32.
         mask: (B, T) bool or 0/1; the response tokens.
         p: the order, one number or a (B,) tensor; any value in [-inf, +inf]. No gradient flows
             into it.
 
     Returns:
-        (B,) in the dtype of ``log_ratio``; exactly 0, with zero gradient, for a row without tokens.
+        (B,) in the dtype of ``log_ratio``, at least float32; exactly 0, with zero gradient, for a
+        row without tokens.
 
     Raises:
         ValueError: if shapes do not fit or an order is NaN.
     """
-    value: Tensor = _LogPowerMean.apply(
-        log_ratio, _check_mask(log_ratio, mask), _order(p, log_ratio)
-    )
-    return value
+    mask_BT = as_mask(log_ratio, mask)
+    return _log_power_mean(log_ratio, None, mask_BT, p, None, False).log_rho
+
+
+class LogPowerMean(NamedTuple):
+    """Both (B,), nats."""
+
+    log_rho: Tensor
+    """Log of the power mean; carries the gradient."""
+    mean_log_ratio: Tensor
+    """Plain mean of the log-ratios before any bound, without gradient."""
+
+
+class TokenBounds(NamedTuple):
+    """Range outside of which a token's log-ratio is held, and its gradient is 0; both (B,)."""
+
+    lower: Tensor
+    """Nats; -inf for no bound."""
+    upper: Tensor
+    """Nats; +inf for no bound."""
+
+
+def log_power_mean_of_ratio(
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    mask: Tensor,
+    p: float | Tensor,
+    bounds: TokenBounds | None = None,
+    compiled: bool = False,
+) -> LogPowerMean:
+    """:func:`log_power_mean` of ``log_prob - old_log_prob``, without storing the difference.
+
+    Beside its inputs it keeps (B,) numbers for the backward pass, which computes the closed form
+    ``d log rho / d log_prob_t = W_t`` (0 for a token held by ``bounds``) block by block.
+
+    **Source**: Eq. 1 and Eq. 8; with bounds the clipped means C and D of Eq. 11 and their
+    gradient, Eq. 13.
+
+    Args:
+        log_prob: (B, T) nats; carries the gradient.
+        old_log_prob: (B, T) nats; a constant.
+        mask: (B, T) bool or 0/1.
+        p: one number or (B,), in [-inf, +inf].
+        bounds: range of each token's log-ratio, with 0 inside; None for none.
+        compiled: run both passes through ``torch.compile`` instead of block by block.
+
+    Returns:
+        Log power mean and mean log-ratio; 0 for a row without tokens.
+
+    Raises:
+        ValueError: as :func:`log_power_mean`.
+    """
+    mask_BT = as_mask(log_prob, mask)
+    if old_log_prob.shape != log_prob.shape:
+        raise ValueError(
+            f"old_log_prob: shape {tuple(old_log_prob.shape)}; give {tuple(log_prob.shape)}"
+        )
+    return _log_power_mean(log_prob, old_log_prob, mask_BT, p, bounds, compiled)
 
 
 def token_weights(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
@@ -59,90 +122,250 @@ def token_weights(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
         p: one number or a (B,) tensor.
 
     Returns:
-        (B, T), without gradient; each row sums to 1, a row without tokens is all 0.
+        (B, T), without gradient, at least float32; each row sums to 1, a row without tokens is
+        all 0.
 
     Raises:
         ValueError: if shapes do not fit or an order is NaN.
     """
-    mask_BT = _check_mask(log_ratio, mask)
-    order_B = _order(p, log_ratio)
-    with torch.no_grad():
-        return _weights(torch.where(mask_BT, log_ratio, 0), mask_BT, order_B)
+    mask_BT = as_mask(log_ratio, mask)
+    order = _Order.of(p, log_ratio)
+    log_ratio_BT = _log_ratio(log_ratio.detach(), None, ~mask_BT)
+    anchor_B = _extreme(log_ratio_BT, mask_BT, order.p_B)
+    ones_B = torch.ones_like(anchor_B)
+    return _gradient(log_ratio_BT, None, mask_BT, anchor_B, ones_B, order, None)
+
+
+def hold(log_ratio_BT: Tensor, bounds: TokenBounds | None) -> Tensor:
+    """Log-ratios within ``bounds``; unchanged where there are none.
+
+    Args:
+        log_ratio_BT: (B, T) nats.
+        bounds: per response.
+
+    Returns:
+        (B, T).
+    """
+    if bounds is None:
+        return log_ratio_BT
+    return log_ratio_BT.clamp(bounds.lower.unsqueeze(-1), bounds.upper.unsqueeze(-1))
+
+
+def as_mask(values: Tensor, mask: Tensor) -> Tensor:
+    """``mask`` as bool, checked against the (B, T) tensor it belongs to.
+
+    Raises:
+        ValueError: if the shapes differ, are not (B, T), or T is 0.
+    """
+    if values.ndim != 2 or mask.shape != values.shape:
+        raise ValueError(
+            f"log_ratio {tuple(values.shape)}, mask {tuple(mask.shape)}: both must be (B, T)"
+        )
+    if values.shape[1] == 0:
+        raise ValueError("log_ratio: T is 0; give at least one token position")
+    return mask if mask.dtype == torch.bool else mask != 0
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Dtype of the loss for inputs of ``dtype``: float32 for half precision, else the same."""
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+
+
+class _Order(NamedTuple):
+    """p for each row, and what the passes need to know about it before they start."""
+
+    p_B: Tensor
+    is_zero: bool
+    """Every order is 0: no exponential is needed."""
+    is_large: bool
+    """Some order is infinite, or so large that the extreme of a row is needed to every digit."""
+
+    @staticmethod
+    def of(p: float | Tensor, values: Tensor) -> _Order:
+        num_rows = values.shape[0]
+        order = torch.as_tensor(p, dtype=compute_dtype(values.dtype), device=values.device).detach()
+        if order.ndim == 0:
+            order = order.expand(num_rows)
+        if order.shape != (num_rows,):
+            raise ValueError(f"p: shape {tuple(order.shape)}; give one number or ({num_rows},)")
+        # A number is looked at on the host: a GPU need not be waited for.
+        numbers = torch.tensor([p], dtype=torch.float64) if isinstance(p, int | float) else order
+        if torch.isnan(numbers).any():
+            raise ValueError("p: NaN; give orders in [-inf, +inf]")
+        # Denormal orders are 0 to every digit of the result.
+        order = torch.where(order.abs() <= torch.finfo(order.dtype).tiny, 0, order)
+        order = torch.where(order.abs() > _LARGEST_ORDER, torch.sign(order) * math.inf, order)
+        return _Order(
+            order,
+            is_zero=bool((numbers == 0).all()),
+            is_large=bool((numbers.abs() > _ROUNDED_ANCHOR_ORDER).any()),
+        )
+
+    def rows(self, block: slice) -> _Order:
+        return self._replace(p_B=self.p_B[block])
+
+
+def _log_power_mean(*arguments: Any) -> LogPowerMean:
+    return LogPowerMean(*_LogPowerMean.apply(*arguments))
 
 
 class _LogPowerMean(torch.autograd.Function):
-    """Value in log space; the backward pass is the closed form, with one saved tensor."""
+    """Value in log space; the backward pass is the closed form, recomputed from the inputs."""
 
     @staticmethod
-    def forward(ctx: Any, log_ratio_BT: Tensor, mask_BT: Tensor, order_B: Tensor) -> Tensor:
-        # torch.where also removes NaN and inf in the padding.
-        log_ratio_BT = torch.where(mask_BT, log_ratio_BT, 0)
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(_weights(log_ratio_BT, mask_BT, order_B))
-        return _value(log_ratio_BT, mask_BT, order_B)
+    def forward(
+        ctx: Any,
+        log_prob: Tensor,
+        old_log_prob: Tensor | None,
+        mask_BT: Tensor,
+        p: float | Tensor,
+        bounds: TokenBounds | None,
+        compiled: bool,
+    ) -> tuple[Tensor, Tensor]:
+        order = _Order.of(p, log_prob)
+        value_B, mean_B, anchor_B = (torch.empty_like(order.p_B) for _ in range(3))
+        function = _compiled(_value) if compiled else _value
+        for block in _blocks(log_prob, compiled):
+            value_B[block], mean_B[block], anchor_B[block] = function(
+                log_prob[block],
+                None if old_log_prob is None else old_log_prob[block],
+                mask_BT[block],
+                order.rows(block),
+                _rows(bounds, block),
+            )
+        ctx.save_for_backward(log_prob, old_log_prob, mask_BT, anchor_B)
+        ctx.order, ctx.bounds, ctx.compiled = order, bounds, compiled
+        ctx.mark_non_differentiable(mean_B)
+        return value_B, mean_B
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor, None, None]:
-        (weights_BT,) = ctx.saved_tensors
-        return grad_B.unsqueeze(-1) * weights_BT, None, None
+    def backward(ctx: Any, grad_B: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        log_prob, old_log_prob, mask_BT, anchor_B = ctx.saved_tensors
+        gradient_BT = torch.empty_like(log_prob)
+        function = _compiled(_gradient) if ctx.compiled else _gradient
+        for block in _blocks(log_prob, ctx.compiled):
+            gradient_BT[block] = function(
+                log_prob[block],
+                None if old_log_prob is None else old_log_prob[block],
+                mask_BT[block],
+                anchor_B[block],
+                grad_B[block],
+                ctx.order.rows(block),
+                _rows(ctx.bounds, block),
+            )
+        return gradient_BT, None, None, None, None, None
 
 
-def _value(log_ratio_BT: Tensor, mask_BT: Tensor, order_B: Tensor) -> Tensor:
-    count_B = mask_BT.sum(-1).clamp(min=1).to(log_ratio_BT.dtype)
-    mean_B = log_ratio_BT.sum(-1) / count_B
+def _blocks(values: Tensor, whole: bool) -> Iterator[slice]:
+    """Rows worked on at once: all of them on an accelerator or when compiled."""
+    num_rows, num_tokens = values.shape
+    size = max(_BLOCK_ELEMENTS // num_tokens, 1)
+    if whole or values.device.type != "cpu":
+        size = max(num_rows, 1)
+    for first in range(0, num_rows, size):
+        yield slice(first, first + size)
+
+
+def _rows(bounds: TokenBounds | None, block: slice) -> TokenBounds | None:
+    return None if bounds is None else TokenBounds(bounds.lower[block], bounds.upper[block])
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(function, fullgraph=True, dynamic=True)
+    return compiled
+
+
+def _log_ratio(log_prob: Tensor, old_log_prob: Tensor | None, padding_BT: Tensor) -> Tensor:
+    """A new (B, T) tensor: the log-ratios, 0 in the padding."""
+    dtype = compute_dtype(log_prob.dtype)
+    if old_log_prob is None:
+        log_ratio_BT = log_prob.to(dtype, copy=True)
+    else:
+        log_ratio_BT = log_prob.to(dtype) - old_log_prob.to(dtype)
+    # Also removes NaN and inf there.
+    return log_ratio_BT.masked_fill_(padding_BT, 0)
+
+
+def _value(
+    log_prob: Tensor,
+    old_log_prob: Tensor | None,
+    mask_BT: Tensor,
+    order: _Order,
+    bounds: TokenBounds | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log power mean, mean log-ratio, and where the backward pass anchors its exponentials."""
+    padding_BT = ~mask_BT
+    deviation_BT = _log_ratio(log_prob, old_log_prob, padding_BT)
+    count_B = mask_BT.sum(-1).clamp(min=1)
+    mean_B = free_mean_B = deviation_BT.sum(-1) / count_B
+    if bounds is not None:
+        deviation_BT.clamp_(bounds.lower.unsqueeze(-1), bounds.upper.unsqueeze(-1))
+        mean_B = deviation_BT.sum(-1) / count_B
+    if order.is_zero:
+        return mean_B, free_mean_B, mean_B
+    if order.is_large:
+        extreme_B = _extreme(deviation_BT, mask_BT, order.p_B)
+
     # Around the mean, mean(exp(p * deviation)) >= 1, so log1p below never cancels: this is what
     # keeps the value exact for tiny p, where (1/p) log(mean) of the raw powers loses all digits.
-    deviation_BT = torch.where(mask_BT, log_ratio_BT - mean_B.unsqueeze(-1), 0)
-    finite_B = torch.isfinite(order_B) & (order_B.abs() > torch.finfo(order_B.dtype).tiny)
-    safe_order_B = torch.where(finite_B, order_B, 1)
-    scaled_BT = safe_order_B.unsqueeze(-1) * deviation_BT
+    deviation_BT.sub_(mean_B.unsqueeze(-1)).masked_fill_(padding_BT, 0)
+    # Deviations add up to 0, so the 0 in the padding is never the extreme of a row.
+    furthest_B = torch.where(order.p_B < 0, deviation_BT.amin(-1), deviation_BT.amax(-1))
+    infinite_B = torch.isinf(order.p_B)
+    safe_order_B = torch.where(infinite_B | (order.p_B == 0), 1, order.p_B)
+    # Keeps the largest term at exp(60); what the padding then adds, at most 1 each, is nothing
+    # beside it.
+    shift_B = (safe_order_B * furthest_B - _EXPM1_LIMIT).clamp_(min=0)
+    deviation_BT.sub_((shift_B / safe_order_B).unsqueeze(-1)).mul_(safe_order_B.unsqueeze(-1))
+    mean_expm1_B = deviation_BT.expm1_().sum(-1) / count_B
+    value_B = mean_B + (shift_B + torch.log1p(mean_expm1_B)) / safe_order_B
 
-    largest_B = _masked_max(scaled_BT, mask_BT)
-    shift_B = torch.where(largest_B > _EXPM1_LIMIT, largest_B, 0)
-    shifted_BT = torch.where(mask_BT, scaled_BT - shift_B.unsqueeze(-1), 0)
-    mean_expm1_B = torch.expm1(shifted_BT).sum(-1) / count_B
-    power_B = mean_B + (shift_B + torch.log1p(mean_expm1_B)) / safe_order_B
-
-    value_B = torch.where(finite_B, power_B, mean_B)
-    value_B = torch.where(order_B == math.inf, _masked_max(log_ratio_BT, mask_BT), value_B)
-    return torch.where(order_B == -math.inf, -_masked_max(-log_ratio_BT, mask_BT), value_B)
-
-
-def _weights(log_ratio_BT: Tensor, mask_BT: Tensor, order_B: Tensor) -> Tensor:
-    infinite_B = torch.isinf(order_B)
-    safe_order_B = torch.where(infinite_B, torch.sign(order_B), order_B)
-    scaled_BT = safe_order_B.unsqueeze(-1) * log_ratio_BT
-    below_top_BT = scaled_BT - _masked_max(scaled_BT, mask_BT).unsqueeze(-1)
-    share_BT = torch.exp(below_top_BT)
-    if infinite_B.any():
-        share_BT = torch.where(infinite_B.unsqueeze(-1), (below_top_BT == 0).to(share_BT), share_BT)
-    share_BT = torch.where(mask_BT, share_BT, 0)
-    return share_BT / share_BT.sum(-1, keepdim=True).clamp(min=torch.finfo(share_BT.dtype).tiny)
+    value_B = torch.where(order.p_B == 0, mean_B, value_B)
+    if order.is_large:
+        return torch.where(infinite_B, extreme_B, value_B), free_mean_B, extreme_B
+    return value_B, free_mean_B, mean_B + furthest_B
 
 
-def _masked_max(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    largest_B = torch.where(mask_BT, values_BT, -math.inf).amax(-1)
-    return torch.where(mask_BT.any(-1), largest_B, 0)
+def _gradient(
+    log_prob: Tensor,
+    old_log_prob: Tensor | None,
+    mask_BT: Tensor,
+    anchor_B: Tensor,
+    grad_B: Tensor,
+    order: _Order,
+    bounds: TokenBounds | None,
+) -> Tensor:
+    """``grad * W``, 0 for tokens held by a bound; (B, T)."""
+    padding_BT = ~mask_BT
+    log_ratio_BT = _log_ratio(log_prob, old_log_prob, padding_BT)
+    if bounds is not None:
+        free_BT = log_ratio_BT
+        log_ratio_BT = hold(free_BT, bounds)
+        held_BT = log_ratio_BT != free_BT
+    if order.is_zero:
+        weight_BT = log_ratio_BT.copy_(mask_BT)
+    else:
+        # Subtracted before it is multiplied: the largest weights are exact for any order.
+        distance_BT = log_ratio_BT.sub_(anchor_B.unsqueeze(-1))
+        order_B = order.p_B
+        if order.is_large:
+            infinite_B = torch.isinf(order_B)
+            elsewhere_BT = infinite_B.unsqueeze(-1) & (distance_BT != 0)
+            order_B = torch.where(infinite_B, 0, order_B)
+        weight_BT = distance_BT.mul_(order_B.unsqueeze(-1)).exp_().masked_fill_(padding_BT, 0)
+        if order.is_large:
+            weight_BT.masked_fill_(elsewhere_BT, 0)
+    total_B = weight_BT.sum(-1)
+    if bounds is not None:
+        weight_BT.masked_fill_(held_BT, 0)
+    return weight_BT.mul_((grad_B / torch.where(total_B > 0, total_B, 1)).unsqueeze(-1))
 
 
-def _order(p: float | Tensor, log_ratio: Tensor) -> Tensor:
-    num_rows = log_ratio.shape[0]
-    order = torch.as_tensor(p, dtype=log_ratio.dtype, device=log_ratio.device).detach()
-    if order.ndim == 0:
-        order = order.expand(num_rows)
-    if order.shape != (num_rows,):
-        raise ValueError(f"p: shape {tuple(order.shape)}; give one number or ({num_rows},)")
-    if torch.isnan(order).any():
-        raise ValueError("p: NaN; give orders in [-inf, +inf]")
-    return torch.where(order.abs() > _LARGEST_ORDER, torch.sign(order) * math.inf, order)
-
-
-def _check_mask(log_ratio: Tensor, mask: Tensor) -> Tensor:
-    if log_ratio.ndim != 2 or mask.shape != log_ratio.shape:
-        raise ValueError(
-            f"log_ratio {tuple(log_ratio.shape)}, mask {tuple(mask.shape)}: both must be (B, T)"
-        )
-    if log_ratio.shape[1] == 0:
-        raise ValueError("log_ratio: T is 0; give at least one token position")
-    return mask if mask.dtype == torch.bool else mask != 0
+def _extreme(log_ratio_BT: Tensor, mask_BT: Tensor, p_B: Tensor) -> Tensor:
+    """The largest log-ratio of each row, the smallest where p is negative; 0 without tokens."""
+    largest_B = log_ratio_BT.masked_fill(~mask_BT, -math.inf).amax(-1)
+    smallest_B = log_ratio_BT.masked_fill(~mask_BT, math.inf).amin(-1)
+    extreme_B = torch.where(p_B < 0, smallest_B, largest_B)
+    return torch.where(mask_BT.any(-1), extreme_B, 0)
