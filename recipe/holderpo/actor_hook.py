@@ -13,8 +13,15 @@ from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
-from holderpo.diagnostics import describe_rows
-from recipe.holderpo.policy_loss import LossCall, loss_call
+from holderpo.diagnostics import describe_rows, token_clip_fractions
+from holderpo.objective import TOKEN, sequence_advantage
+from recipe.holderpo.policy_loss import (
+    POWER_MEAN,
+    LossCall,
+    bounds_of,
+    loss_call,
+    loss_settings,
+)
 
 # Key under which the driver puts p into the batch's non-tensor data.
 P_KEY = "holder_p"
@@ -44,18 +51,18 @@ class HolderActorLoss:
         call = LossCall(p=tu.get_non_tensor_data(data=data, key=P_KEY, default=None))
         with loss_call(call):
             loss, metrics = ppo_loss(self.config, model_output, data, dp_group)
-        metrics.update(_metrics(call, model_output, data))
+        metrics.update(_metrics(self.config, call, model_output, data))
         return loss, metrics
 
 
 @torch.no_grad()
 def _metrics(
-    call: LossCall, model_output: dict[str, Tensor], data: TensorDict
+    config: ActorConfig, call: LossCall, model_output: dict[str, Tensor], data: TensorDict
 ) -> dict[str, Metric]:
     """Global quantities: sums over rows divided by the global batch, and extremes."""
-    padded = data.select("response_mask", "old_log_probs").to_padded_tensor()
+    padded = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
     mask = padded["response_mask"].bool()
-    log_prob = no_padding_2_padding(model_output["log_probs"], data)
+    log_ratio = no_padding_2_padding(model_output["log_probs"], data) - padded["old_log_probs"]
     is_row = mask.any(-1)
     scale = data["dp_size"] / data["global_batch_size"]
 
@@ -68,28 +75,36 @@ def _metrics(
     def smallest(values: Tensor) -> Metric:
         return Metric(AggregationType.MIN, torch.where(is_row, values, torch.inf).min())
 
-    rows = call.diagnostics
-    if rows is None:
-        rows = describe_rows(log_prob - padded["old_log_probs"], mask, 0.0)
-    metrics = {
-        ROW_FRAC: mean(torch.ones_like(is_row, dtype=torch.float32)),
-        "holder/log_ratio_std": mean(rows.log_ratio_std),
-        "holder/log_ratio_min": smallest(rows.log_ratio_min),
-        "holder/log_ratio_max": largest(rows.log_ratio_max),
-    }
-    if call.diagnostics is not None:
-        metrics |= {
-            "holder/ess_frac": mean(rows.ess_frac),
-            "holder/ess_frac_min": smallest(rows.ess_frac),
-            "holder/weight_entropy_frac": mean(rows.weight_entropy_frac),
-        }
+    metrics = {ROW_FRAC: mean(torch.ones_like(is_row, dtype=torch.float32))}
+    order: float | Tensor | None = None
+    bounds = None
     if call.rows is not None:
+        settings = loss_settings(config)
+        advantage = sequence_advantage(padded["advantages"], mask)
+        bounds = bounds_of(config, advantage, settings.clip_level)
+        token = bounds_of(config, advantage, TOKEN)
+        assert token is not None
+        beyond = token_clip_fractions(log_ratio, mask, token)
         metrics |= {
             "holder/clip_frac_high": mean(call.rows.clipped_high.float()),
             "holder/clip_frac_low": mean(call.rows.clipped_low.float()),
+            "holder/clip_frac_dual": mean(call.rows.clipped_dual.float()),
+            "holder/token_clip_frac_high": mean(beyond.high),
+            "holder/token_clip_frac_low": mean(beyond.low),
             "holder/saturated_frac": mean(call.rows.saturated.float()),
         }
-    return metrics
+        # The weights of a user's own aggregation are not known.
+        order = call.p if settings.aggregate == POWER_MEAN else None
+    rows = describe_rows(log_ratio, mask, 0.0 if order is None else order, bounds)
+    metrics |= {
+        "holder/log_ratio_min": smallest(rows.log_ratio_min),
+        "holder/log_ratio_max": largest(rows.log_ratio_max),
+    }
+    means = ["log_ratio_std", "log_ratio_q05", "log_ratio_q95"]
+    if order is not None:
+        metrics["holder/ess_frac_min"] = smallest(rows.ess_frac)
+        means += ["ess_frac", "hhi", "weight_entropy_frac", "top_token_share", "second_moment"]
+    return metrics | {f"holder/{name}": mean(getattr(rows, name)) for name in means}
 
 
 def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:

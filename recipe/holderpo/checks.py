@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -189,7 +190,7 @@ def _method(config: DictConfig) -> Iterator[str]:
     for name in ("clip_ratio_low", "clip_ratio_high"):
         value = actor[name]
         upper = 1 if name == "clip_ratio_low" else float("inf")
-        if not isinstance(value, int | float) or not 0 < value < upper:
+        if not _is_number(value) or not 0 < value < upper:
             yield (
                 f"actor_rollout_ref.actor.{name}: {value!r}; give a distance from 1 in "
                 f"(0, {upper:g})"
@@ -199,17 +200,34 @@ def _method(config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.actor.loss_agg_mode: {actor.loss_agg_mode!r}; "
             "the Hölder loss needs 'seq-mean-token-mean'"
         )
+    yield from _dual_clip(actor)
     correction = algorithm.get("rollout_correction") or {}
-    if correction.get("rollout_is") is not None:
+    if correction.get("rollout_is") not in (None, "sequence"):
         yield (
-            f"algorithm.rollout_correction.rollout_is: {correction.get('rollout_is')!r}; "
-            "set it to null with the Hölder loss"
+            f"algorithm.rollout_correction.rollout_is: {correction.get('rollout_is')!r}; the "
+            "Hölder loss has one ratio a response, set it to 'sequence' or null"
         )
     if correction.get("bypass_mode"):
         yield (
             "algorithm.rollout_correction.bypass_mode: true; set it to false: the ratio would also "
             "hold the difference between rollout engine and trainer"
         )
+
+
+def _dual_clip(actor: DictConfig) -> Iterator[str]:
+    """It must lie above the upper end of the clip range, wherever that comes from."""
+    loss = actor.policy_loss
+    field = "actor_rollout_ref.actor.policy_loss.dual_clip"
+    dual_clip, log_ratio = loss.get("dual_clip"), loss.get("clip_log_ratio")
+    if dual_clip is None:
+        return
+    if not _is_number(dual_clip) or (log_ratio is not None and not _is_number(log_ratio)):
+        yield f"{field}: {dual_clip!r} with clip_log_ratio {log_ratio!r}; give numbers or null"
+        return
+    high = actor.clip_ratio_high if log_ratio is None else math.expm1(log_ratio)
+    upper = 1 + high if _is_number(high) else math.inf
+    if not dual_clip > upper:
+        yield f"{field}: {dual_clip}; give a ratio above the clip range's end {upper:g}, or null"
 
 
 def _files(config: DictConfig) -> Iterator[str]:
@@ -272,6 +290,10 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_hub_name(path: str) -> bool:

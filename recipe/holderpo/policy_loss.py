@@ -12,10 +12,20 @@ import torch
 from torch import Tensor
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
-from holderpo.diagnostics import RowDiagnostics, describe_rows
+from holderpo.diagnostics import token_clip_fractions
 from holderpo.dotted import load_callable
-from holderpo.objective import Statistics, clipped_surrogate
-from holderpo.power_mean import log_power_mean
+from holderpo.objective import (
+    CLIP_LEVELS,
+    SEQUENCE,
+    ClipRange,
+    Statistics,
+    clipped_surrogate,
+    log_space_clip,
+    one_per_response,
+    sequence_advantage,
+    token_bounds,
+)
+from holderpo.power_mean import TokenBounds, log_power_mean
 
 POWER_MEAN = "power_mean"
 AGGREGATES = {POWER_MEAN: log_power_mean}
@@ -32,10 +42,69 @@ class HolderLossConfig(PolicyLossConfig):
     aggregate: str = POWER_MEAN
     """How token ratios become one: `power_mean`, or the dotted name of a function
     `(log_ratio (B, T), mask (B, T), p) -> (B,) log ratio`."""
+    clip_level: str = SEQUENCE
+    """What is clipped: `sequence` (the paper's default), `token`, or `token_then_sequence`."""
+    clip_log_ratio: float | None = None
+    """GMPO's clip range, exp(-x) to exp(x), in place of `clip_ratio_low` and `_high`; GMPO: 0.4."""
+    dual_clip: float | None = None
+    """Ratio above which a negative advantage no longer pushes down; the paper has none."""
+    compiled: bool = False
+    """Let torch.compile fuse the passes over tokens; meant for GPUs, unmeasured there."""
 
     def __post_init__(self) -> None:
-        """The aggregation must be known or loadable."""
+        """Settings that stand alone are checked here, the clip range by the objective."""
         load_callable(self.aggregate, field="policy_loss.aggregate", known=AGGREGATES)
+        if self.clip_level not in CLIP_LEVELS:
+            raise ValueError(
+                f"policy_loss.clip_level: {self.clip_level!r}; give one of {', '.join(CLIP_LEVELS)}"
+            )
+        if self.clip_log_ratio is not None and not self.clip_log_ratio > 0:
+            raise ValueError(
+                f"policy_loss.clip_log_ratio: {self.clip_log_ratio}; "
+                "give a distance in nats above 0, or null"
+            )
+        if self.rollout_correction.get("bypass_mode"):
+            raise ValueError(
+                "policy_loss.rollout_correction.bypass_mode: true; set it to false: the ratio "
+                "would also hold the difference between rollout engine and trainer"
+            )
+
+
+def clip_range(config: ActorConfig) -> ClipRange:
+    """Clip range of the actor's settings, as distances from 1."""
+    log_ratio = loss_settings(config).clip_log_ratio
+    if log_ratio is not None:
+        return log_space_clip(log_ratio)
+    low, high = config.clip_ratio_low, config.clip_ratio_high
+    return ClipRange(
+        clip_low=config.clip_ratio if low is None else low,
+        clip_high=config.clip_ratio if high is None else high,
+    )
+
+
+def loss_settings(config: ActorConfig) -> HolderLossConfig:
+    """The section ``policy_loss``, or our defaults where it is verl's own."""
+    settings = config.policy_loss
+    return settings if isinstance(settings, HolderLossConfig) else HolderLossConfig()
+
+
+def bounds_of(config: ActorConfig, advantage: Tensor, clip_level: str) -> TokenBounds | None:
+    """Bounds of the tokens' log-ratios at ``clip_level`` under the actor's settings.
+
+    Args:
+        config: verl's actor settings.
+        advantage: (rows,) one number a response.
+        clip_level: one of ``holderpo.objective.CLIP_LEVELS``.
+
+    Returns:
+        Bounds; None for ``sequence``.
+    """
+    return token_bounds(
+        advantage,
+        **clip_range(config)._asdict(),
+        clip_level=clip_level,
+        dual_clip=loss_settings(config).dual_clip,
+    )
 
 
 @dataclass
@@ -47,12 +116,9 @@ class LossCall:
     """
 
     p: float | Tensor | None = None
-    """Order from the driver; None: use the configured constant."""
+    """Order from the driver; None: use the configured constant, which is then left here."""
     rows: Statistics | None = None
-    """Per-sequence statistics of the Hölder loss."""
-    diagnostics: RowDiagnostics | None = None
-    """Per-sequence description of the ratios and weights; None for a user's own aggregation, whose
-    weights are not known."""
+    """Per-sequence statistics of the Hölder loss; None for another loss."""
 
 
 _current_call: ContextVar[LossCall | None] = ContextVar("holder_loss_call", default=None)
@@ -77,9 +143,10 @@ def compute_policy_loss_holder(
     config: ActorConfig | None = None,
     rollout_is_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Sequence-clipped Hölder loss of one micro-batch, normalised over the global mini-batch.
+    """Clipped Hölder loss of one micro-batch, normalised over the global mini-batch.
 
-    **Source**: Eq. 2, averaged over the responses of the mini-batch (Algorithm 1, step 3).
+    **Source**: Eq. 2 (or Eq. 11), averaged over the responses of the mini-batch (Algorithm 1,
+    step 3).
 
     Args:
         old_log_prob: (rows, response_len) nats.
@@ -88,7 +155,8 @@ def compute_policy_loss_holder(
         response_mask: (rows, response_len) bool or 0/1.
         loss_agg_mode: must be ``seq-mean-token-mean``.
         config: verl's actor settings; clip range, ``policy_loss`` and ``global_batch_info``.
-        rollout_is_weights: must be None.
+        rollout_is_weights: (rows, response_len), one value along each response (verl's
+            ``rollout_is: sequence``); None for 1.
 
     Returns:
         The loss (scalar) and verl's own metrics.
@@ -102,45 +170,57 @@ def compute_policy_loss_holder(
             f"actor_rollout_ref.actor.loss_agg_mode: {loss_agg_mode!r}; "
             "the Hölder loss needs 'seq-mean-token-mean'"
         )
-    if rollout_is_weights is not None:
-        raise ValueError(
-            "algorithm.rollout_correction.rollout_is: token weights do not fit a sequence ratio; "
-            "set it to null with the Hölder loss"
-        )
-    settings = config.policy_loss
-    if not isinstance(settings, HolderLossConfig):
-        settings = HolderLossConfig()
+    settings = loss_settings(config)
     call = _current_call.get() or LossCall()
-    p = settings.p if call.p is None else call.p
-
+    call.p = settings.p if call.p is None else call.p
     mask = response_mask.bool()
+    own_aggregate = settings.aggregate != POWER_MEAN
     loss_per_sequence, call.rows = clipped_surrogate(
         log_prob,
         old_log_prob,
         advantages,
         mask,
-        p=p,
-        clip_low=config.clip_ratio if config.clip_ratio_low is None else config.clip_ratio_low,
-        clip_high=config.clip_ratio if config.clip_ratio_high is None else config.clip_ratio_high,
-        aggregate=load_callable(
-            settings.aggregate, field="policy_loss.aggregate", known=AGGREGATES
-        ),
+        p=call.p,
+        **clip_range(config)._asdict(),
+        clip_level=settings.clip_level,
+        dual_clip=settings.dual_clip,
+        sequence_weights=_sequence_weights(rollout_is_weights, mask),
+        aggregate=load_callable(settings.aggregate, field="policy_loss.aggregate")
+        if own_aggregate
+        else None,
+        compiled=settings.compiled,
     )
     num_sequences, dp_size = _global_batch(config, mask)
     loss = loss_per_sequence.sum() / num_sequences * dp_size
 
     with torch.no_grad():
-        log_ratio = torch.where(mask, log_prob - old_log_prob, 0)
-        if settings.aggregate == POWER_MEAN:
-            call.diagnostics = describe_rows(log_ratio, mask, p)
-        num_rows = mask.any(-1).sum().clamp(min=1)
-        clipped = (call.rows.clipped_high | call.rows.clipped_low).sum() / num_rows
+        count = mask.sum(-1)
+        kl = -(call.rows.mean_log_ratio * count).sum() / count.sum().clamp(min=1)
+        high, low, dual = call.rows.clipped_high, call.rows.clipped_low, call.rows.clipped_dual
+        clipped, lower = high | low, dual
+        if settings.clip_level != SEQUENCE:
+            bounds = bounds_of(config, sequence_advantage(advantages, mask), settings.clip_level)
+            assert bounds is not None
+            beyond = token_clip_fractions(log_prob - old_log_prob, mask, bounds)
+            clipped = torch.maximum(beyond.high + beyond.low, clipped)
+        num_rows = (count > 0).sum().clamp(min=1)
         metrics = {
-            "actor/pg_clipfrac": clipped.item(),
-            "actor/ppo_kl": (-log_ratio.sum() / mask.sum().clamp(min=1)).item(),
-            "actor/pg_clipfrac_lower": 0.0,
+            "actor/pg_clipfrac": (clipped.sum() / num_rows).item(),
+            "actor/ppo_kl": kl.item(),
+            "actor/pg_clipfrac_lower": (lower.sum() / num_rows).item(),
         }
     return loss, metrics
+
+
+def _sequence_weights(rollout_is_weights: Tensor | None, mask: Tensor) -> Tensor | None:
+    if rollout_is_weights is None:
+        return None
+    return one_per_response(
+        rollout_is_weights,
+        mask,
+        "algorithm.rollout_correction.rollout_is: the weights vary along a response, which does "
+        "not fit one ratio a response; set it to 'sequence' or null with the Hölder loss",
+    )
 
 
 def _global_batch(config: ActorConfig, mask: Tensor) -> tuple[Any, int]:

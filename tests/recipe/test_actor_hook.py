@@ -11,7 +11,7 @@ from verl.workers.config import FSDPActorConfig
 from verl.workers.utils.losses import ppo_loss
 
 from holderpo.diagnostics import METRICS
-from recipe.holderpo.actor_hook import P_KEY, HolderActorLoss, finish_metrics
+from recipe.holderpo.actor_hook import P_KEY, ROW_FRAC, HolderActorLoss, finish_metrics
 from recipe.holderpo.policy_loss import HolderLossConfig
 
 NUM_ROWS, PROMPT, RESPONSE = 8, 3, 5
@@ -82,6 +82,20 @@ def test_any_other_loss_is_verls_own():
     assert loss == expected
     assert "holder/log_ratio_std" in metrics
     assert "holder/ess_frac" not in metrics
+
+
+def test_the_weights_of_a_users_aggregation_are_not_made_up():
+    mine = hook(aggregate="tests.recipe.test_policy_loss.largest_token")
+    _, metrics = mine(*micro_batch(torch.arange(NUM_ROWS), p=2.0)[:2])
+    assert "holder/clip_frac_high" in metrics
+    assert "holder/ess_frac" not in metrics
+
+
+def test_every_metric_of_the_table_is_logged_for_the_power_mean():
+    elsewhere = {"holder/p", "group/no_signal_frac"}
+    _, metrics = hook()(*micro_batch(torch.arange(NUM_ROWS), p=2.0)[:2])
+    ours = {name for name in metrics if name.startswith("holder/")} - {ROW_FRAC}
+    assert ours == {metric.name for metric in METRICS} - elsewhere
 
 
 @pytest.mark.parametrize("splits", [1, 4])

@@ -5,6 +5,7 @@ import torch
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
 from verl.workers.config import FSDPActorConfig
 
+from holderpo.objective import CLIP_LEVELS
 from recipe.holderpo.policy_loss import (
     HolderLossConfig,
     LossCall,
@@ -12,20 +13,23 @@ from recipe.holderpo.policy_loss import (
     loss_call,
 )
 
+SEEDS = [0, 1, 2]
 
-def actor_config(**policy_loss):
+
+def actor_config(clip_low=0.2, clip_high=0.3, clip_ratio_c=3.0, **policy_loss):
     return FSDPActorConfig(
         strategy="fsdp2",
         rollout_n=8,
         ppo_micro_batch_size_per_gpu=1,
-        clip_ratio_low=0.2,
-        clip_ratio_high=0.3,
+        clip_ratio_low=clip_low,
+        clip_ratio_high=clip_high,
+        clip_ratio_c=clip_ratio_c,
         policy_loss=HolderLossConfig(**policy_loss),
     )
 
 
-def rows(num_rows=24, num_tokens=13, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(0)
+def rows(num_rows=24, num_tokens=13, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
     old = -torch.rand(num_rows, num_tokens, generator=generator, dtype=dtype)
     new = old + torch.randn(num_rows, num_tokens, generator=generator, dtype=dtype)
     lengths = torch.randint(1, num_tokens + 1, (num_rows, 1), generator=generator)
@@ -53,18 +57,68 @@ def loss_and_gradient(function, data, config, splits=1, dp_size=1, **call):
     return total, leaf.grad
 
 
-def test_order_zero_is_verls_gspo():
-    data, config = rows(), actor_config(p=0.0)
+def assert_equal(ours, theirs, relative=1e-7):
+    """verl divides by the number of tokens plus 1e-8, hence the tolerance."""
+    assert ours[0] == pytest.approx(theirs[0], rel=relative)
+    torch.testing.assert_close(ours[1], theirs[1], rtol=relative, atol=1e-12)
+    assert (ours[1] != 0).any()
+    assert (ours[1] == 0).any(), "nothing was clipped or padded: the test would prove little"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_sequence_clip_at_order_zero_is_verls_gspo(seed):
+    data, config = rows(seed=seed), actor_config(p=0.0)
     ours = loss_and_gradient(compute_policy_loss_holder, data, config)
     theirs = loss_and_gradient(get_policy_loss_fn("gspo"), data, config)
-    assert ours[0] == pytest.approx(theirs[0], rel=1e-7)
-    torch.testing.assert_close(ours[1], theirs[1], rtol=1e-7, atol=1e-12)
+    assert_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("dual_clip", [None, 2.0])
+def test_token_clip_at_order_one_is_verls_vanilla(seed, dual_clip):
+    data = rows(seed=seed)
+    out_of_reach = 1e6
+    config = actor_config(
+        p=1.0, clip_level="token", dual_clip=dual_clip, clip_ratio_c=dual_clip or out_of_reach
+    )
+    ours = loss_and_gradient(compute_policy_loss_holder, data, config)
+    theirs = loss_and_gradient(get_policy_loss_fn("vanilla"), data, config)
+    assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_token_clip_at_order_zero_is_verls_geo_mean_on_one_micro_batch(seed):
+    """verl's clip range of `geo_mean` is in log space; `clip_log_ratio` is the same range."""
+    data = rows(seed=seed)
+    ours = loss_and_gradient(
+        compute_policy_loss_holder,
+        data,
+        actor_config(p=0.0, clip_level="token", clip_log_ratio=0.4),
+    )
+    theirs = loss_and_gradient(
+        get_policy_loss_fn("geo_mean"), data, actor_config(clip_low=0.4, clip_high=0.4)
+    )
+    assert_equal(ours, theirs)
+
+
+def test_stock_geo_mean_grows_with_the_number_of_micro_batches_and_ours_does_not():
+    data = rows()
+    stock = get_policy_loss_fn("geo_mean")
+    whole = loss_and_gradient(stock, data, actor_config(clip_low=0.4, clip_high=0.4))
+    split = loss_and_gradient(stock, data, actor_config(clip_low=0.4, clip_high=0.4), splits=4)
+    torch.testing.assert_close(split[1], 4 * whole[1])
+
+    config = actor_config(p=0.0, clip_level="token", clip_log_ratio=0.4)
+    whole = loss_and_gradient(compute_policy_loss_holder, data, config)
+    split = loss_and_gradient(compute_policy_loss_holder, data, config, splits=4)
+    torch.testing.assert_close(split[1], whole[1], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("level", CLIP_LEVELS)
 @pytest.mark.parametrize("p", [-2.0, 0.0, 2.0])
 @pytest.mark.parametrize(("splits", "dp_size"), [(24, 1), (5, 1), (2, 2), (4, 4)])
-def test_micro_batches_ranks_padding_rows_and_row_order_change_nothing(p, splits, dp_size):
-    data, config = rows(), actor_config(p=p)
+def test_micro_batches_ranks_padding_rows_and_row_order_change_nothing(p, splits, dp_size, level):
+    data, config = rows(), actor_config(p=p, clip_level=level)
     data["response_mask"][3] = False
     data["log_prob"][3] = torch.nan
     whole = loss_and_gradient(compute_policy_loss_holder, data, config)
@@ -78,6 +132,14 @@ def test_micro_batches_ranks_padding_rows_and_row_order_change_nothing(p, splits
     value, gradient = loss_and_gradient(compute_policy_loss_holder, shuffled, config, splits)
     assert value == pytest.approx(whole[0], rel=1e-12)
     torch.testing.assert_close(gradient, whole[1][order], rtol=1e-12, atol=0)
+
+    wider = {
+        name: torch.nn.functional.pad(value, (2, 3), value=0 if value.dtype == torch.bool else 7)
+        for name, value in data.items()
+    }
+    value, gradient = loss_and_gradient(compute_policy_loss_holder, wider, config, splits)
+    assert value == pytest.approx(whole[0], rel=1e-12)
+    torch.testing.assert_close(gradient[:, 2:-3], whole[1], rtol=1e-12, atol=0)
 
 
 def test_p_from_the_driver_wins_over_the_configured_one():
@@ -124,7 +186,7 @@ def test_a_users_aggregation_is_one_dotted_name():
     ("change", "message"),
     [
         ({"loss_agg_mode": "token-mean"}, r"loss_agg_mode: 'token-mean'.*seq-mean-token-mean"),
-        ({"rollout_is_weights": torch.ones(24, 13)}, r"rollout_correction\.rollout_is"),
+        ({"rollout_is_weights": torch.rand(24, 13)}, r"rollout_is: .*set it to 'sequence' or null"),
     ],
 )
 def test_settings_that_would_not_be_the_method_are_refused(change, message):
@@ -140,20 +202,35 @@ def test_data_parallel_without_the_global_batch_size_is_refused():
         compute_policy_loss_holder(**rows(), config=config)
 
 
+def test_importance_weights_of_sequences_multiply_their_losses():
+    data, config = rows(), actor_config(p=0.5)
+    weights = torch.rand(24, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    weighted = {**data, "rollout_is_weights": weights * data["response_mask"]}
+    plain = loss_and_gradient(compute_policy_loss_holder, data, config)
+    ours = loss_and_gradient(compute_policy_loss_holder, weighted, config)
+    torch.testing.assert_close(ours[1], weights * plain[1], rtol=1e-12, atol=0)
+
+
 def test_statistics_reach_the_hook():
-    call = LossCall(p=1.5)
+    call = LossCall()
     with loss_call(call):
-        _, metrics = compute_policy_loss_holder(**rows(), config=actor_config())
+        _, metrics = compute_policy_loss_holder(**rows(), config=actor_config(p=1.5))
+    assert call.p == 1.5
     assert call.rows.log_rho.shape == (24,)
-    assert call.diagnostics.ess_frac.shape == (24,)
     share = (call.rows.clipped_high | call.rows.clipped_low).float().mean().item()
     assert metrics["actor/pg_clipfrac"] == pytest.approx(share)
 
 
-def test_the_weights_of_a_users_aggregation_are_not_made_up():
-    call = LossCall(p=1.5)
-    with loss_call(call):
-        config = actor_config(aggregate=f"{__name__}.largest_token")
-        compute_policy_loss_holder(**rows(), config=config)
-    assert call.rows is not None
-    assert call.diagnostics is None
+@pytest.mark.parametrize("level", CLIP_LEVELS)
+def test_metrics_under_verls_names(level):
+    data = {**rows(), "response_mask": torch.ones(24, 13, dtype=torch.bool)}
+    data["advantages"] = data["advantages"][:, :1].expand(-1, 13)
+    config = actor_config(clip_level=level, p=1.0)
+    _, ours = compute_policy_loss_holder(**data, config=config)
+    _, theirs = get_policy_loss_fn("vanilla")(
+        **data, config=config, loss_agg_mode="seq-mean-token-mean"
+    )
+    assert ours["actor/ppo_kl"] == pytest.approx(theirs["actor/ppo_kl"], rel=1e-6)
+    if level == "token":
+        assert ours["actor/pg_clipfrac"] == pytest.approx(theirs["actor/pg_clipfrac"], rel=1e-6)
+    assert 0 < ours["actor/pg_clipfrac"] < 1
