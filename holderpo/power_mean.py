@@ -17,7 +17,7 @@ from torch import Tensor
 _EXPM1_LIMIT = 60.0
 # From here on the power mean is the maximum (minimum) to every digit, and p * log_ratio overflows.
 _LARGEST_ORDER = 1e30
-# Up to here the weights may be taken around a rounded maximum; from here on p magnifies its error.
+# Up to here exponentials may be taken around a rounded number; beyond, p magnifies its error.
 _ROUNDED_ANCHOR_ORDER = 1e3
 # Elements worked on at once on a CPU: the few temporaries of a block stay in the cache, and there
 # are enough of them for torch to use its threads (it splits from 32,768 on).
@@ -305,27 +305,46 @@ def _value(
         mean_B = deviation_BT.sum(-1) / count_B
     if order.is_zero:
         return mean_B, free_mean_B, mean_B
+    is_ordinary_B = order.p_B != 0
     if order.is_large:
         extreme_B = _extreme(deviation_BT, mask_BT, order.p_B)
+        large_B, value_large_B = _value_of_large_order(deviation_BT, mask_BT, extreme_B, order.p_B)
+        is_ordinary_B &= ~large_B
+    p_B = torch.where(is_ordinary_B, order.p_B, 1)
 
     # Around the mean, mean(exp(p * deviation)) >= 1, so log1p below never cancels: this is what
     # keeps the value exact for tiny p, where (1/p) log(mean) of the raw powers loses all digits.
     deviation_BT.sub_(mean_B.unsqueeze(-1)).masked_fill_(padding_BT, 0)
     # Deviations add up to 0, so the 0 in the padding is never the extreme of a row.
     furthest_B = torch.where(order.p_B < 0, deviation_BT.amin(-1), deviation_BT.amax(-1))
-    infinite_B = torch.isinf(order.p_B)
-    safe_order_B = torch.where(infinite_B | (order.p_B == 0), 1, order.p_B)
     # Keeps the largest term at exp(60); what the padding then adds, at most 1 each, is nothing
     # beside it.
-    shift_B = (safe_order_B * furthest_B - _EXPM1_LIMIT).clamp_(min=0)
-    deviation_BT.sub_((shift_B / safe_order_B).unsqueeze(-1)).mul_(safe_order_B.unsqueeze(-1))
+    shift_B = (p_B * furthest_B - _EXPM1_LIMIT).clamp_(min=0)
+    deviation_BT.sub_((shift_B / p_B).unsqueeze(-1)).mul_(p_B.unsqueeze(-1))
     mean_expm1_B = deviation_BT.expm1_().sum(-1) / count_B
-    value_B = mean_B + (shift_B + torch.log1p(mean_expm1_B)) / safe_order_B
+    value_B = mean_B + (shift_B + torch.log1p(mean_expm1_B)) / p_B
 
     value_B = torch.where(order.p_B == 0, mean_B, value_B)
     if order.is_large:
-        return torch.where(infinite_B, extreme_B, value_B), free_mean_B, extreme_B
+        return torch.where(large_B, value_large_B, value_B), free_mean_B, extreme_B
     return value_B, free_mean_B, mean_B + furthest_B
+
+
+def _value_of_large_order(
+    log_ratio_BT: Tensor, mask_BT: Tensor, extreme_B: Tensor, p_B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Which orders are large, and the value for these: taken around the exact extreme."""
+    large_B = p_B.abs() > _ROUNDED_ANCHOR_ORDER
+    finite_p_B = torch.where(large_B & torch.isfinite(p_B), p_B, 1)
+    exponent_BT = (log_ratio_BT - extreme_B.unsqueeze(-1)) * finite_p_B.unsqueeze(-1)
+    count_B = mask_BT.sum(-1).clamp(min=1)
+    mean_power_B = exponent_BT.exp().masked_fill(~mask_BT, 0).sum(-1) / count_B
+    mean_expm1_B = exponent_BT.expm1().masked_fill(~mask_BT, 0).sum(-1) / count_B
+    # Each of the two is exact where the other loses digits.
+    log_mean_B = torch.where(mean_expm1_B > -0.5, mean_expm1_B.log1p(), mean_power_B.log())
+    value_B = extreme_B + log_mean_B / finite_p_B
+    is_extreme_B = torch.isinf(p_B) | ~mask_BT.any(-1)
+    return large_B, torch.where(is_extreme_B, extreme_B, value_B)
 
 
 def _gradient(

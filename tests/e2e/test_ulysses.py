@@ -1,0 +1,32 @@
+"""Ulysses sequence parallelism on two GPUs: verl gathers the log-probabilities before the loss."""
+
+import pytest
+import torch
+
+from recipe.holderpo.recorder import read_metrics
+from tests.e2e.conftest import MAIN, launch
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_metrics_do_not_depend_on_how_sequences_are_split(columns_data, tmp_path):
+    first = {}
+    for size in (1, 2):
+        command = [
+            *[*MAIN, "--config-name=demo", "device=cuda", *columns_data],
+            f"run_dir={tmp_path}/{size}",
+            "trainer.n_gpus_per_node=2",
+            f"actor_rollout_ref.actor.ulysses_sequence_parallel_size={size}",
+            "actor_rollout_ref.model.use_remove_padding=true",
+            "actor_rollout_ref.rollout.gpu_memory_utilization=0.3",
+            *["trainer.total_training_steps=1", "trainer.val_before_train=false"],
+            *["trainer.test_freq=-1", "trainer.save_freq=-1", "report.measure_import=false"],
+        ]
+        status, output = launch(command)
+        assert status == 0, output[-4000:]
+        (first[size],) = read_metrics(tmp_path / str(size) / "metrics.jsonl")
+    # The same responses; the updates differ by the rounding of bfloat16 alone.
+    assert first[2]["critic/rewards/mean"] == first[1]["critic/rewards/mean"]
+    for name in ("actor/grad_norm", "holder/log_ratio_std", "holder/ess_frac"):
+        assert first[2][name] == pytest.approx(first[1][name], rel=0.05), name
