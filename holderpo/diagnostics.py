@@ -44,11 +44,46 @@ class MetricInfo(NamedTuple):
 METRICS: tuple[MetricInfo, ...] = (
     MetricInfo("holder/p", "order", "value", "as scheduled", "schedule or resume is wrong"),
     MetricInfo(
+        "holder/p_positive",
+        "order",
+        "value, with an order for each sign of the advantage",
+        "as scheduled",
+        "schedule or resume is wrong",
+    ),
+    MetricInfo(
+        "holder/p_negative",
+        "order",
+        "value, with an order for each sign of the advantage",
+        "as scheduled",
+        "schedule or resume is wrong",
+    ),
+    MetricInfo(
+        "holder/p_mean",
+        "order",
+        "mean over responses, where they have their own orders",
+        "within the bounds",
+        "at one bound throughout: the rule does nothing",
+    ),
+    MetricInfo(
         "holder/ess_frac",
         "fraction of tokens",
         "mean over responses",
         "0.7 to 1",
         "near 0: few tokens carry the gradient; 1 throughout: p has no effect",
+    ),
+    MetricInfo(
+        "holder/ess_frac_positive",
+        "fraction of tokens",
+        "mean over responses with a positive advantage",
+        "0.7 to 1",
+        "as holder/ess_frac",
+    ),
+    MetricInfo(
+        "holder/ess_frac_negative",
+        "fraction of tokens",
+        "mean over responses with a negative advantage",
+        "0.7 to 1",
+        "as holder/ess_frac",
     ),
     MetricInfo(
         "holder/ess_frac_min",
@@ -91,6 +126,20 @@ METRICS: tuple[MetricInfo, ...] = (
         "mean over responses of the spread over tokens",
         "0.01 to 0.5",
         "0: every ratio is 1 and p has no effect; above 1: updates are too large",
+    ),
+    MetricInfo(
+        "holder/log_ratio_std_positive",
+        "nats",
+        "mean over responses with a positive advantage",
+        "0.01 to 0.5",
+        "as holder/log_ratio_std",
+    ),
+    MetricInfo(
+        "holder/log_ratio_std_negative",
+        "nats",
+        "mean over responses with a negative advantage",
+        "0.01 to 0.5",
+        "as holder/log_ratio_std",
     ),
     MetricInfo(
         "holder/log_ratio_min",
@@ -137,7 +186,7 @@ METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "holder/clip_frac_dual",
         "fraction of responses",
-        "mean over responses",
+        "mean over responses, with token clipping of the share of their tokens",
         "0",
         "above 0: the dual clip holds responses that became far too likely",
     ),
@@ -154,6 +203,13 @@ METRICS: tuple[MetricInfo, ...] = (
         "mean over responses of the share of tokens below 1 - clip_low with negative advantage",
         "0 to 0.2",
         "high: with token clipping these tokens have no gradient",
+    ),
+    MetricInfo(
+        "holder/token_held_frac",
+        "fraction of tokens",
+        "mean over responses of the share of tokens held by the token clip, 0 without one",
+        "0 to 0.2",
+        "high: the clip, not p, decides what is learnt",
     ),
     MetricInfo(
         "holder/saturated_frac",
@@ -219,7 +275,8 @@ def describe_rows(
         mask: (B, T) bool or 0/1.
         p: order whose token weights are described, one number or (B,).
         bounds: range in which the tokens' log-ratios are held before they are weighted, as with
-            token clipping; the log-ratios themselves are described as they are.
+            token clipping; the log-ratios themselves are described as they are. A held token
+            counts with its weight, though it passes no gradient.
 
     Returns:
         (B,) tensors; a row without tokens gives 0 everywhere.

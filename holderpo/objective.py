@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from holderpo.power_mean import (
+    LogPowerMean,
     TokenBounds,
     as_mask,
     compute_dtype,
@@ -49,6 +50,10 @@ class Statistics(NamedTuple):
     """Log of the aggregated ratio, nats; with token clipping, of the clipped ratios."""
     mean_log_ratio: Tensor
     """Mean of the tokens' log-ratios before any clipping, nats; minus it estimates the KL."""
+    held_high: Tensor
+    """Share of the tokens held at their upper bound, in [0, 1]; 0 with ``sequence``."""
+    held_low: Tensor
+    """Share of the tokens held at their lower bound, in [0, 1]; 0 with ``sequence``."""
     clipped_high: Tensor
     """bool: zeroed because the ratio passed 1 + clip_high with a positive advantage."""
     clipped_low: Tensor
@@ -56,7 +61,7 @@ class Statistics(NamedTuple):
     clipped_dual: Tensor
     """bool: zeroed because the ratio passed dual_clip with a negative advantage."""
     saturated: Tensor
-    """bool: log_rho was above MAX_LOG_RHO and the ratio was held there."""
+    """bool: log_rho was above MAX_LOG_RHO, nothing else bounded it, and it was held there."""
 
 
 class Surrogate(NamedTuple):
@@ -112,8 +117,8 @@ def clipped_surrogate(
             negative advantage is no longer pushed down; None for no such bound.
         sequence_weights: (B,) importance weights multiplied with the loss, constants; None for 1.
         aggregate: ``(log_ratio (B, T), mask (B, T), p) -> (B,)`` log of the sequence's ratio, in
-            place of the power mean. Values in the padding are 0; ratios are clipped per token
-            before it where ``clip_level`` says so.
+            place of the power mean. Log-ratios in the padding are 0, and clipped per token where
+            ``clip_level`` says so; a row without tokens comes as one of ratio 1.
         compiled: let ``torch.compile`` fuse the passes over tokens.
 
     Returns:
@@ -134,17 +139,12 @@ def clipped_surrogate(
         dual_clip=dual_clip,
     )
     if aggregate is None:
-        log_rho_B, mean_B = log_power_mean_of_ratio(
-            log_prob, old_log_prob, mask_BT, p, bounds, compiled
-        )
+        mean = log_power_mean_of_ratio(log_prob, old_log_prob, mask_BT, p, bounds, compiled)
     else:
-        log_ratio_BT = log_prob.to(dtype) - old_log_prob.detach().to(dtype)
-        log_ratio_BT = log_ratio_BT.masked_fill(~mask_BT, 0)
-        mean_B = log_ratio_BT.detach().sum(-1) / mask_BT.sum(-1).clamp(min=1)
-        log_rho_B = aggregate(hold(log_ratio_BT, bounds), mask_BT, p)
+        mean = _aggregated(aggregate, log_prob, old_log_prob, mask_BT, p, bounds)
+    log_rho_B = mean.log_rho
 
-    none_B = torch.zeros_like(advantage_B, dtype=torch.bool)
-    high_B = low_B = dual_B = none_B
+    high_B = low_B = dual_B = torch.zeros_like(advantage_B, dtype=torch.bool)
     if clip_level != TOKEN:
         high_B = (advantage_B > 0) & (log_rho_B > math.log1p(clip_high))
         low_B = (advantage_B < 0) & (log_rho_B < math.log1p(-clip_low))
@@ -153,6 +153,7 @@ def clipped_surrogate(
     # Held at the bound with its gradient intact: a response that became far too likely under a
     # negative advantage must still be pushed down.
     excess_B = (log_rho_B.detach() - MAX_LOG_RHO).clamp(min=0)
+    saturated_B = (excess_B > 0) & ~(high_B | dual_B)
     rho_B = torch.exp(log_rho_B - excess_B)
     rho_B = torch.where(high_B, 1 + clip_high, rho_B)
     rho_B = torch.where(low_B, 1 - clip_low, rho_B)
@@ -160,9 +161,52 @@ def clipped_surrogate(
         rho_B = torch.where(dual_B, dual_clip, rho_B)
     loss_B = -rho_B * advantage_B
     if sequence_weights is not None:
-        loss_B = loss_B * _check_weights(sequence_weights, advantage_B)
-    statistics = Statistics(log_rho_B.detach(), mean_B, high_B, low_B, dual_B, excess_B > 0)
+        weights_B = _check_weights(sequence_weights, advantage_B)
+        loss_B = loss_B * torch.where(mask_BT.any(-1), weights_B, 0)
+    statistics = Statistics(
+        log_rho=log_rho_B.detach(),
+        mean_log_ratio=mean.mean_log_ratio,
+        held_high=mean.held_high,
+        held_low=mean.held_low,
+        clipped_high=high_B,
+        clipped_low=low_B,
+        clipped_dual=dual_B,
+        saturated=saturated_B,
+    )
     return Surrogate(loss_B, statistics)
+
+
+def _aggregated(
+    aggregate: Aggregate,
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    mask_BT: Tensor,
+    p: float | Tensor,
+    bounds: TokenBounds | None,
+) -> LogPowerMean:
+    """What :func:`log_power_mean_of_ratio` returns, with a user's function for the mean."""
+    dtype = compute_dtype(log_prob.dtype)
+    free_BT = (log_prob.to(dtype) - old_log_prob.detach().to(dtype)).masked_fill(~mask_BT, 0)
+    has_tokens_B = mask_BT.any(-1)
+    # A row without tokens looks like one of ratio 1: most functions would divide by its length.
+    log_rho_B = aggregate(hold(free_BT, bounds), mask_BT | ~has_tokens_B.unsqueeze(-1), p)
+    if log_rho_B.shape != has_tokens_B.shape:
+        raise ValueError(
+            f"aggregate: it returned shape {tuple(log_rho_B.shape)}; return one log ratio for each "
+            f"response, {tuple(has_tokens_B.shape)}"
+        )
+    count_B = mask_BT.sum(-1).clamp(min=1)
+    zero_B = torch.zeros_like(count_B, dtype=dtype)
+    high_B = low_B = zero_B
+    if bounds is not None:
+        high_B = (free_BT > bounds.upper.unsqueeze(-1)).sum(-1) / count_B
+        low_B = (free_BT < bounds.lower.unsqueeze(-1)).sum(-1) / count_B
+    return LogPowerMean(
+        log_rho=torch.where(has_tokens_B, log_rho_B, 0),
+        mean_log_ratio=free_BT.detach().sum(-1) / count_B,
+        held_high=high_B,
+        held_low=low_B,
+    )
 
 
 def token_bounds(
@@ -208,16 +252,19 @@ def log_space_clip(distance: float) -> ClipRange:
     **Source**: GMPO (arXiv 2507.20673) clips log-ratios, by default at 0.4.
 
     Args:
-        distance: nats, > 0.
+        distance: nats, in (0, MAX_LOG_RHO).
 
     Returns:
         The same range for ``clip_low`` and ``clip_high``.
 
     Raises:
-        ValueError: if ``distance`` is not above 0 and finite.
+        ValueError: if ``distance`` is outside that range.
     """
-    if not 0 < distance < math.inf:
-        raise ValueError(f"log_space_clip: {distance}; give a distance in nats above 0, as 0.4")
+    if not 0 < distance < MAX_LOG_RHO:
+        raise ValueError(
+            f"log_space_clip: {distance}; give a distance in nats between 0 and {MAX_LOG_RHO:g}, "
+            "as 0.4"
+        )
     return ClipRange(clip_low=-math.expm1(-distance), clip_high=math.expm1(distance))
 
 
@@ -239,8 +286,8 @@ def sequence_advantage(advantages: Tensor, mask_BT: Tensor) -> Tensor:
         return one_per_response(
             advantages,
             mask_BT,
-            "advantages: they vary along a response; use a group-relative estimator "
-            "(one advantage per response)",
+            field="advantages",
+            fix="use a group-relative estimator (one advantage per response)",
         )
     if advantages.shape != mask_BT.shape[:1]:
         raise ValueError(
@@ -250,24 +297,27 @@ def sequence_advantage(advantages: Tensor, mask_BT: Tensor) -> Tensor:
     return torch.where(mask_BT.any(-1), advantages, 0)
 
 
-def one_per_response(values_BT: Tensor, mask_BT: Tensor, message: str) -> Tensor:
+def one_per_response(values_BT: Tensor, mask_BT: Tensor, *, field: str, fix: str) -> Tensor:
     """The one value repeated along each response.
 
     Args:
         values_BT: (B, T).
         mask_BT: (B, T) bool; the response tokens.
-        message: of the error.
+        field: name of the values, for the error.
+        fix: what to do about values that vary, for the error.
 
     Returns:
         (B,); 0 for a row without tokens.
 
     Raises:
-        ValueError: with ``message``, if the values vary along a response.
+        ValueError: if the values vary along a response, or one is NaN.
     """
     first_B1 = mask_BT.to(torch.uint8).argmax(-1, keepdim=True)
     one_B1 = values_BT.gather(-1, first_B1)
     if torch.ne(values_BT, one_B1).logical_and_(mask_BT).any():
-        raise ValueError(message)
+        if torch.isnan(values_BT).logical_and_(mask_BT).any():
+            raise ValueError(f"{field}: NaN; every response needs a number")
+        raise ValueError(f"{field}: they vary along a response; {fix}")
     return torch.where(mask_BT.any(-1), one_B1.squeeze(-1), 0)
 
 

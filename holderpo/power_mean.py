@@ -15,10 +15,8 @@ from torch import Tensor
 
 # Up to here the sum of expm1(p * deviation) is far from overflow in float32 (exp(88.7)).
 _EXPM1_LIMIT = 60.0
-# From here on the power mean is the maximum (minimum) to every digit, and p * log_ratio overflows.
-_LARGEST_ORDER = 1e30
 # Up to here exponentials may be taken around a rounded number; beyond, p magnifies its error.
-_ROUNDED_ANCHOR_ORDER = 1e3
+_LARGE_ORDER = 1e3
 # Elements worked on at once on a CPU: the few temporaries of a block stay in the cache, and there
 # are enough of them for torch to use its threads (it splits from 32,768 on).
 _BLOCK_ELEMENTS = 2**16
@@ -35,8 +33,8 @@ def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor
 
     Args:
         log_ratio: (B, T) floating point; log importance ratios in nats. Values where ``mask`` is
-            not set are ignored, whatever they are; NaN or inf where it is set makes the row NaN.
-            bfloat16 and float16 are worked on in float32.
+            not set are ignored, whatever they are; where it is set they must be finite. bfloat16
+            and float16 are worked on in float32.
         mask: (B, T) bool or 0/1; the response tokens.
         p: the order, one number or a (B,) tensor; any value in [-inf, +inf]. No gradient flows
             into it.
@@ -53,12 +51,16 @@ def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor
 
 
 class LogPowerMean(NamedTuple):
-    """Both (B,), nats."""
+    """All (B,)."""
 
     log_rho: Tensor
-    """Log of the power mean; carries the gradient."""
+    """Log of the power mean, nats; carries the gradient."""
     mean_log_ratio: Tensor
-    """Plain mean of the log-ratios before any bound, without gradient."""
+    """Plain mean of the log-ratios before any bound, nats, without gradient."""
+    held_high: Tensor
+    """Share of the tokens held at their upper bound, in [0, 1], without gradient."""
+    held_low: Tensor
+    """Share of the tokens held at their lower bound, in [0, 1], without gradient."""
 
 
 class TokenBounds(NamedTuple):
@@ -80,8 +82,10 @@ def log_power_mean_of_ratio(
 ) -> LogPowerMean:
     """:func:`log_power_mean` of ``log_prob - old_log_prob``, without storing the difference.
 
-    Beside its inputs it keeps (B,) numbers for the backward pass, which computes the closed form
-    ``d log rho / d log_prob_t = W_t`` (0 for a token held by ``bounds``) block by block.
+    Nothing of size (B, T) is kept for the backward pass but the inputs themselves (and the mask as
+    bool, if it is not): it computes the closed form ``d log rho / d log_prob_t = W_t`` (0 for a
+    token held by ``bounds``) from them, on a CPU block by block. It can be differentiated once,
+    and not by ``torch.func``.
 
     **Source**: Eq. 1 and Eq. 8; with bounds the clipped means C and D of Eq. 11 and their
     gradient, Eq. 13.
@@ -130,10 +134,8 @@ def token_weights(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
     """
     mask_BT = as_mask(log_ratio, mask)
     order = _Order.of(p, log_ratio)
-    log_ratio_BT = _log_ratio(log_ratio.detach(), None, ~mask_BT)
-    anchor_B = _extreme(log_ratio_BT, mask_BT, order.p_B)
-    ones_B = torch.ones_like(anchor_B)
-    return _gradient(log_ratio_BT, None, mask_BT, anchor_B, ones_B, order, None)
+    ones_B = torch.ones_like(order.p_B)
+    return _gradient(log_ratio.detach(), None, mask_BT, ones_B, order, None)
 
 
 def hold(log_ratio_BT: Tensor, bounds: TokenBounds | None) -> Tensor:
@@ -194,11 +196,10 @@ class _Order(NamedTuple):
             raise ValueError("p: NaN; give orders in [-inf, +inf]")
         # Denormal orders are 0 to every digit of the result.
         order = torch.where(order.abs() <= torch.finfo(order.dtype).tiny, 0, order)
-        order = torch.where(order.abs() > _LARGEST_ORDER, torch.sign(order) * math.inf, order)
         return _Order(
             order,
             is_zero=bool((numbers == 0).all()),
-            is_large=bool((numbers.abs() > _ROUNDED_ANCHOR_ORDER).any()),
+            is_large=bool((numbers.abs() > _LARGE_ORDER).any()),
         )
 
     def rows(self, block: slice) -> _Order:
@@ -221,27 +222,27 @@ class _LogPowerMean(torch.autograd.Function):
         p: float | Tensor,
         bounds: TokenBounds | None,
         compiled: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         order = _Order.of(p, log_prob)
-        value_B, mean_B, anchor_B = (torch.empty_like(order.p_B) for _ in range(3))
+        value_B, mean_B, high_B, low_B = (torch.empty_like(order.p_B) for _ in range(4))
         function = _compiled(_value) if compiled else _value
         for block in _blocks(log_prob, compiled):
-            value_B[block], mean_B[block], anchor_B[block] = function(
+            value_B[block], mean_B[block], high_B[block], low_B[block] = function(
                 log_prob[block],
                 None if old_log_prob is None else old_log_prob[block],
                 mask_BT[block],
                 order.rows(block),
                 _rows(bounds, block),
             )
-        ctx.save_for_backward(log_prob, old_log_prob, mask_BT, anchor_B)
+        ctx.save_for_backward(log_prob, old_log_prob, mask_BT)
         ctx.order, ctx.bounds, ctx.compiled = order, bounds, compiled
-        ctx.mark_non_differentiable(mean_B)
-        return value_B, mean_B
+        ctx.mark_non_differentiable(mean_B, high_B, low_B)
+        return value_B, mean_B, high_B, low_B
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_B: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        log_prob, old_log_prob, mask_BT, anchor_B = ctx.saved_tensors
+    def backward(ctx: Any, grad_B: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        log_prob, old_log_prob, mask_BT = ctx.saved_tensors
         gradient_BT = torch.empty_like(log_prob)
         function = _compiled(_gradient) if ctx.compiled else _gradient
         for block in _blocks(log_prob, ctx.compiled):
@@ -249,7 +250,6 @@ class _LogPowerMean(torch.autograd.Function):
                 log_prob[block],
                 None if old_log_prob is None else old_log_prob[block],
                 mask_BT[block],
-                anchor_B[block],
                 grad_B[block],
                 ctx.order.rows(block),
                 _rows(ctx.bounds, block),
@@ -273,7 +273,7 @@ def _rows(bounds: TokenBounds | None, block: slice) -> TokenBounds | None:
 
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = torch.compile(function, fullgraph=True, dynamic=True)
+    compiled: Callable[..., Any] = torch.compile(function, dynamic=True)
     return compiled
 
 
@@ -294,21 +294,25 @@ def _value(
     mask_BT: Tensor,
     order: _Order,
     bounds: TokenBounds | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Log power mean, mean log-ratio, and where the backward pass anchors its exponentials."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The fields of :class:`LogPowerMean`."""
     padding_BT = ~mask_BT
     deviation_BT = _log_ratio(log_prob, old_log_prob, padding_BT)
     count_B = mask_BT.sum(-1).clamp(min=1)
     mean_B = free_mean_B = deviation_BT.sum(-1) / count_B
+    high_B = low_B = torch.zeros_like(mean_B)
     if bounds is not None:
-        deviation_BT.clamp_(bounds.lower.unsqueeze(-1), bounds.upper.unsqueeze(-1))
+        lower_B1, upper_B1 = bounds.lower.unsqueeze(-1), bounds.upper.unsqueeze(-1)
+        # The 0 in the padding lies inside the bounds.
+        high_B = (deviation_BT > upper_B1).sum(-1) / count_B.to(mean_B.dtype)
+        low_B = (deviation_BT < lower_B1).sum(-1) / count_B.to(mean_B.dtype)
+        deviation_BT.clamp_(lower_B1, upper_B1)
         mean_B = deviation_BT.sum(-1) / count_B
     if order.is_zero:
-        return mean_B, free_mean_B, mean_B
+        return mean_B, free_mean_B, high_B, low_B
     is_ordinary_B = order.p_B != 0
     if order.is_large:
-        extreme_B = _extreme(deviation_BT, mask_BT, order.p_B)
-        large_B, value_large_B = _value_of_large_order(deviation_BT, mask_BT, extreme_B, order.p_B)
+        large_B, value_large_B = _value_of_large_order(deviation_BT, mask_BT, order.p_B)
         is_ordinary_B &= ~large_B
     p_B = torch.where(is_ordinary_B, order.p_B, 1)
 
@@ -317,41 +321,47 @@ def _value(
     deviation_BT.sub_(mean_B.unsqueeze(-1)).masked_fill_(padding_BT, 0)
     # Deviations add up to 0, so the 0 in the padding is never the extreme of a row.
     furthest_B = torch.where(order.p_B < 0, deviation_BT.amin(-1), deviation_BT.amax(-1))
-    # Keeps the largest term at exp(60); what the padding then adds, at most 1 each, is nothing
+    # Holds the largest term at exp(60); what the padding then adds, at most 1 each, is nothing
     # beside it.
-    shift_B = (p_B * furthest_B - _EXPM1_LIMIT).clamp_(min=0)
-    deviation_BT.sub_((shift_B / p_B).unsqueeze(-1)).mul_(p_B.unsqueeze(-1))
-    mean_expm1_B = deviation_BT.expm1_().sum(-1) / count_B
-    value_B = mean_B + (shift_B + torch.log1p(mean_expm1_B)) / p_B
+    is_far_B = p_B * furthest_B > _EXPM1_LIMIT
+    offset_B = torch.where(is_far_B, furthest_B, 0)
+    lift_B = torch.where(is_far_B, _EXPM1_LIMIT, torch.zeros_like(p_B))
+    exponent_BT = torch.addcmul(
+        lift_B.unsqueeze(-1), deviation_BT.sub_(offset_B.unsqueeze(-1)), p_B.unsqueeze(-1)
+    )
+    mean_expm1_B = exponent_BT.expm1_().sum(-1) / count_B
+    value_B = mean_B + offset_B + (torch.log1p(mean_expm1_B) - lift_B) / p_B
 
     value_B = torch.where(order.p_B == 0, mean_B, value_B)
     if order.is_large:
-        return torch.where(large_B, value_large_B, value_B), free_mean_B, extreme_B
-    return value_B, free_mean_B, mean_B + furthest_B
+        value_B = torch.where(large_B, value_large_B, value_B)
+    return value_B, free_mean_B, high_B, low_B
 
 
 def _value_of_large_order(
-    log_ratio_BT: Tensor, mask_BT: Tensor, extreme_B: Tensor, p_B: Tensor
+    log_ratio_BT: Tensor, mask_BT: Tensor, p_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Which orders are large, and the value for these: taken around the exact extreme."""
-    large_B = p_B.abs() > _ROUNDED_ANCHOR_ORDER
-    finite_p_B = torch.where(large_B & torch.isfinite(p_B), p_B, 1)
-    exponent_BT = (log_ratio_BT - extreme_B.unsqueeze(-1)) * finite_p_B.unsqueeze(-1)
+    large_B = p_B.abs() > _LARGE_ORDER
+    sign_B = torch.where(p_B < 0, -1.0, torch.ones_like(p_B))
+    signed_BT = (log_ratio_BT * sign_B.unsqueeze(-1)).masked_fill_(~mask_BT, -math.inf)
+    extreme_B = torch.where(mask_BT.any(-1), signed_BT.amax(-1), 0)
+    size_B = torch.where(large_B & torch.isfinite(p_B), p_B.abs(), 1)
+    # Never above 0, and -inf in the padding.
+    exponent_BT = (signed_BT - extreme_B.unsqueeze(-1)) * size_B.unsqueeze(-1)
     count_B = mask_BT.sum(-1).clamp(min=1)
-    mean_power_B = exponent_BT.exp().masked_fill(~mask_BT, 0).sum(-1) / count_B
-    mean_expm1_B = exponent_BT.expm1().masked_fill(~mask_BT, 0).sum(-1) / count_B
+    mean_power_B = exponent_BT.exp().sum(-1) / count_B
+    mean_expm1_B = exponent_BT.expm1().masked_fill_(~mask_BT, 0).sum(-1) / count_B
     # Each of the two is exact where the other loses digits.
     log_mean_B = torch.where(mean_expm1_B > -0.5, mean_expm1_B.log1p(), mean_power_B.log())
-    value_B = extreme_B + log_mean_B / finite_p_B
     is_extreme_B = torch.isinf(p_B) | ~mask_BT.any(-1)
-    return large_B, torch.where(is_extreme_B, extreme_B, value_B)
+    return large_B, sign_B * (extreme_B + torch.where(is_extreme_B, 0, log_mean_B / size_B))
 
 
 def _gradient(
     log_prob: Tensor,
     old_log_prob: Tensor | None,
     mask_BT: Tensor,
-    anchor_B: Tensor,
     grad_B: Tensor,
     order: _Order,
     bounds: TokenBounds | None,
@@ -366,25 +376,26 @@ def _gradient(
     if order.is_zero:
         weight_BT = log_ratio_BT.copy_(mask_BT)
     else:
-        # Subtracted before it is multiplied: the largest weights are exact for any order.
-        distance_BT = log_ratio_BT.sub_(anchor_B.unsqueeze(-1))
-        order_B = order.p_B
-        if order.is_large:
-            infinite_B = torch.isinf(order_B)
-            elsewhere_BT = infinite_B.unsqueeze(-1) & (distance_BT != 0)
-            order_B = torch.where(infinite_B, 0, order_B)
-        weight_BT = distance_BT.mul_(order_B.unsqueeze(-1)).exp_().masked_fill_(padding_BT, 0)
-        if order.is_large:
-            weight_BT.masked_fill_(elsewhere_BT, 0)
+        weight_BT = _unnormalised_weights(log_ratio_BT, padding_BT, order)
     total_B = weight_BT.sum(-1)
     if bounds is not None:
         weight_BT.masked_fill_(held_BT, 0)
     return weight_BT.mul_((grad_B / torch.where(total_B > 0, total_B, 1)).unsqueeze(-1))
 
 
-def _extreme(log_ratio_BT: Tensor, mask_BT: Tensor, p_B: Tensor) -> Tensor:
-    """The largest log-ratio of each row, the smallest where p is negative; 0 without tokens."""
-    largest_B = log_ratio_BT.masked_fill(~mask_BT, -math.inf).amax(-1)
-    smallest_B = log_ratio_BT.masked_fill(~mask_BT, math.inf).amin(-1)
-    extreme_B = torch.where(p_B < 0, smallest_B, largest_B)
-    return torch.where(mask_BT.any(-1), extreme_B, 0)
+def _unnormalised_weights(log_ratio_BT: Tensor, padding_BT: Tensor, order: _Order) -> Tensor:
+    """``exp(p (log_ratio - extreme))``, at most 1, in place of ``log_ratio_BT``; 0 in the padding.
+
+    Subtracted before it is multiplied: the largest weights are exact for any order.
+    """
+    sign_B = torch.where(order.p_B < 0, -1.0, torch.ones_like(order.p_B))
+    signed_BT = log_ratio_BT.mul_(sign_B.unsqueeze(-1)).masked_fill_(padding_BT, -math.inf)
+    extreme_B = signed_BT.amax(-1)
+    distance_BT = signed_BT.sub_(torch.where(extreme_B == -math.inf, 0, extreme_B).unsqueeze(-1))
+    # An order of 0 gives exp(0) for tokens and exp(-inf) for the padding, like every other.
+    size_B = order.p_B.abs().clamp(min=torch.finfo(order.p_B.dtype).tiny)
+    if order.is_large:
+        infinite_B = torch.isinf(size_B)
+        distance_BT.masked_fill_(infinite_B.unsqueeze(-1) & (distance_BT != 0), -math.inf)
+        size_B = torch.where(infinite_B, 1, size_B)
+    return distance_BT.mul_(size_B.unsqueeze(-1)).exp_()

@@ -35,7 +35,7 @@ def draw_panels(
         path: picture file; its ending chooses the format.
         title: above the picture.
     """
-    num_columns = 3
+    num_columns = min(3, len(panels))
     num_rows = -(-len(panels) // num_columns)
     figure, axes = plt.subplots(
         num_rows, num_columns, figsize=(4.6 * num_columns, 3.1 * num_rows), squeeze=False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,24 +15,32 @@ from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
-from holderpo.diagnostics import describe_rows, token_clip_fractions
-from holderpo.objective import TOKEN, sequence_advantage
+from holderpo.control import RoundStatistics
+from holderpo.diagnostics import RowDiagnostics, describe_rows, token_clip_fractions
+from holderpo.objective import TOKEN, sequence_advantage, token_bounds
 from recipe.holderpo.policy_loss import (
     POWER_MEAN,
     LossCall,
     bounds_of,
+    clip_fractions,
+    clip_range,
     loss_call,
     loss_settings,
 )
 
-# Key under which the driver puts p into the batch's non-tensor data.
-P_KEY = "holder_p"
-# Share of real (not padding) rows in a mini-batch; the driver divides the other means by it.
+# Keys under which the driver puts the round's order, and the orders whose second moment it wants to
+# know, into the batch's non-tensor data.
+ORDER_KEY = "holder_order"
+SECOND_MOMENT_ORDERS_KEY = "holder_second_moment_orders"
+# Share of real (not padding) rows in a mini-batch; the driver divides the other means by it. With
+# the name of a sign: of the rows whose advantage has it.
 ROW_FRAC = "holder/row_frac"
+SIGN_ENDINGS = ("_positive", "_negative")
+SECOND_MOMENT_AT = "second_moment_at_"
 
 
 class HolderActorLoss:
-    """Callable for ``set_loss_fn``: reads p from the batch, calls ``ppo_loss``, adds metrics.
+    """Callable for ``set_loss_fn``: hands the batch's order to ``ppo_loss``, adds metrics.
 
     KL and entropy terms stay verl's. Works with any registered policy loss, so runs are comparable;
     the clip metrics exist for the Hölder loss only, those of the weights for the power mean only.
@@ -48,16 +58,21 @@ class HolderActorLoss:
         self, model_output: dict[str, Tensor], data: TensorDict, dp_group: Any = None
     ) -> tuple[Tensor, dict[str, Any]]:
         """Loss and metrics of one micro-batch, in verl's own calling convention."""
-        call = LossCall(p=tu.get_non_tensor_data(data=data, key=P_KEY, default=None))
+        call = LossCall(order=tu.get_non_tensor_data(data=data, key=ORDER_KEY, default=None))
         with loss_call(call):
             loss, metrics = ppo_loss(self.config, model_output, data, dp_group)
-        metrics.update(_metrics(self.config, call, model_output, data))
+        orders = tu.get_non_tensor_data(data=data, key=SECOND_MOMENT_ORDERS_KEY, default=())
+        metrics.update(_metrics(self.config, call, model_output, data, orders))
         return loss, metrics
 
 
 @torch.no_grad()
 def _metrics(
-    config: ActorConfig, call: LossCall, model_output: dict[str, Tensor], data: TensorDict
+    config: ActorConfig,
+    call: LossCall,
+    model_output: dict[str, Tensor],
+    data: TensorDict,
+    second_moment_orders: Sequence[float],
 ) -> dict[str, Metric]:
     """Global quantities: sums over rows divided by the global batch, and extremes."""
     padded = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
@@ -66,45 +81,82 @@ def _metrics(
     is_row = mask.any(-1)
     scale = data["dp_size"] / data["global_batch_size"]
 
-    def mean(values: Tensor) -> Metric:
-        return Metric(AggregationType.SUM, torch.where(is_row, values, 0).sum() * scale)
+    def mean(values: Tensor, among: Tensor) -> Metric:
+        return Metric(AggregationType.SUM, torch.where(among, values, 0).sum() * scale)
 
-    def largest(values: Tensor) -> Metric:
-        return Metric(AggregationType.MAX, torch.where(is_row, values, -torch.inf).max())
-
-    def smallest(values: Tensor) -> Metric:
-        return Metric(AggregationType.MIN, torch.where(is_row, values, torch.inf).min())
-
-    metrics = {ROW_FRAC: mean(torch.ones_like(is_row, dtype=torch.float32))}
-    order: float | Tensor | None = None
-    bounds = None
-    if call.rows is not None:
-        settings = loss_settings(config)
+    by_sign: dict[str, Tensor] = {}
+    among_sign: dict[str, Tensor] = {}
+    if call.rows is None:
+        means = _of_any_loss(describe_rows(log_ratio, mask, 0.0))
+    else:
         advantage = sequence_advantage(padded["advantages"], mask)
-        bounds = bounds_of(config, advantage, settings.clip_level)
-        token = bounds_of(config, advantage, TOKEN)
-        assert token is not None
-        beyond = token_clip_fractions(log_ratio, mask, token)
-        metrics |= {
-            "holder/clip_frac_high": mean(call.rows.clipped_high.float()),
-            "holder/clip_frac_low": mean(call.rows.clipped_low.float()),
-            "holder/clip_frac_dual": mean(call.rows.clipped_dual.float()),
-            "holder/token_clip_frac_high": mean(beyond.high),
-            "holder/token_clip_frac_low": mean(beyond.low),
-            "holder/saturated_frac": mean(call.rows.saturated.float()),
-        }
-        # The weights of a user's own aggregation are not known.
-        order = call.p if settings.aggregate == POWER_MEAN else None
-    rows = describe_rows(log_ratio, mask, 0.0 if order is None else order, bounds)
-    metrics |= {
-        "holder/log_ratio_min": smallest(rows.log_ratio_min),
-        "holder/log_ratio_max": largest(rows.log_ratio_max),
+        among_sign = {"positive": is_row & (advantage > 0), "negative": is_row & (advantage < 0)}
+        means, by_sign = _of_holder_loss(
+            config, call, log_ratio, mask, advantage, second_moment_orders
+        )
+    metrics = {
+        "holder/log_ratio_min": _extreme("MIN", is_row, means.pop("log_ratio_min")),
+        "holder/log_ratio_max": _extreme("MAX", is_row, means.pop("log_ratio_max")),
     }
-    means = ["log_ratio_std", "log_ratio_q05", "log_ratio_q95"]
-    if order is not None:
-        metrics["holder/ess_frac_min"] = smallest(rows.ess_frac)
-        means += ["ess_frac", "hhi", "weight_entropy_frac", "top_token_share", "second_moment"]
-    return metrics | {f"holder/{name}": mean(getattr(rows, name)) for name in means}
+    if "ess_frac" in means:
+        metrics["holder/ess_frac_min"] = _extreme("MIN", is_row, means["ess_frac"])
+    one = torch.ones_like(is_row, dtype=torch.float32)
+    metrics[ROW_FRAC] = mean(one, is_row)
+    metrics |= {f"holder/{name}": mean(values, is_row) for name, values in means.items()}
+    for sign, among in among_sign.items():
+        metrics[f"{ROW_FRAC}_{sign}"] = mean(one, among)
+        metrics |= {f"holder/{name}_{sign}": mean(v, among) for name, v in by_sign.items()}
+    return metrics
+
+
+def _of_any_loss(rows: RowDiagnostics) -> dict[str, Tensor]:
+    """What the log-ratios alone tell; each (rows,)."""
+    names = [name for name in rows._fields if name.startswith("log_ratio_")]
+    return {name: getattr(rows, name) for name in names}
+
+
+def _of_holder_loss(
+    config: ActorConfig,
+    call: LossCall,
+    log_ratio: Tensor,
+    mask: Tensor,
+    advantage: Tensor,
+    second_moment_orders: Sequence[float],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What is averaged over all rows, and what of it also over those of each sign."""
+    assert call.rows is not None
+    assert call.p is not None
+    settings = loss_settings(config)
+    bounds = bounds_of(config, advantage, settings.clip_level)
+    token = token_bounds(advantage, **clip_range(config)._asdict(), clip_level=TOKEN)
+    assert token is not None
+    beyond = token_clip_fractions(log_ratio, mask, token)
+    means = {
+        "clip_frac_high": call.rows.clipped_high.float(),
+        "clip_frac_low": call.rows.clipped_low.float(),
+        "clip_frac_dual": clip_fractions(call.rows, advantage)[1],
+        "token_held_frac": call.rows.held_high + call.rows.held_low,
+        "token_clip_frac_high": beyond.high,
+        "token_clip_frac_low": beyond.low,
+        "saturated_frac": call.rows.saturated.float(),
+    }
+    if settings.aggregate != POWER_MEAN:
+        # The weights of a user's own aggregation are not known.
+        return means | _of_any_loss(describe_rows(log_ratio, mask, 0.0)), {}
+    rows = describe_rows(log_ratio, mask, call.p, bounds)
+    by_sign = {"ess_frac": rows.ess_frac, "log_ratio_std": rows.log_ratio_std}
+    for order in second_moment_orders:
+        moment = describe_rows(log_ratio, mask, order, bounds).second_moment
+        by_sign[f"{SECOND_MOMENT_AT}{order!r}"] = advantage.square() * moment
+    if isinstance(call.p, Tensor):
+        means["p_mean"] = call.p
+    return means | rows._asdict() | by_sign, by_sign
+
+
+def _extreme(kind: str, is_row: Tensor, values: Tensor) -> Metric:
+    outside = torch.inf if kind == "MIN" else -torch.inf
+    of_rows = torch.where(is_row, values, outside)
+    return Metric(AggregationType[kind], of_rows.min() if kind == "MIN" else of_rows.max())
 
 
 def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:
@@ -115,18 +167,48 @@ def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:
             hook's entries are removed.
 
     Returns:
-        Metrics under the names of ``holderpo.diagnostics.METRICS``; means are over real rows.
+        Metrics under the names of ``holderpo.diagnostics.METRICS``, and the second moments at the
+        orders that were asked for; means are over real rows, of one sign where the name ends so.
     """
     prefix = "actor/"
     raw = {
-        key.removeprefix(prefix): metrics.pop(key)
+        key.removeprefix(prefix): float(metrics.pop(key))
         for key in list(metrics)
         if key.startswith(prefix + "holder/")
     }
-    row_frac = raw.pop(ROW_FRAC, 0.0)
+    row_frac = {ending: raw.pop(ROW_FRAC + ending, 0.0) for ending in ("", *SIGN_ENDINGS)}
     finished = {}
     for name, value in raw.items():
-        is_extreme = name.endswith(("_min", "_max"))
-        if is_extreme or row_frac > 0:
-            finished[name] = float(value) if is_extreme else float(value) / float(row_frac)
+        ending = next((ending for ending in SIGN_ENDINGS if name.endswith(ending)), "")
+        if row_frac[ending] > 0:
+            is_extreme = name.endswith(("_min", "_max"))
+            finished[name] = value if is_extreme else value / row_frac[ending]
     return finished
+
+
+def take_statistics(finished: dict[str, float], reward_mean: float | None) -> RoundStatistics:
+    """What a controller of p wants to know of a round; the second moments are taken out.
+
+    Args:
+        finished: metrics from :func:`finish_metrics`.
+        reward_mean: mean reward of the round's responses; None where it is not known.
+
+    Returns:
+        The statistics; what was not measured is None.
+    """
+    sides = {}
+    for ending in (*SIGN_ENDINGS, ""):
+        moments = {}
+        for name in [name for name in finished if name.startswith(f"holder/{SECOND_MOMENT_AT}")]:
+            order = name.removeprefix(f"holder/{SECOND_MOMENT_AT}").removesuffix(ending)
+            # Both signs come first: what is left then has no ending.
+            if name.endswith(ending):
+                moments[float(order)] = finished.pop(name)
+        sides[ending] = RoundStatistics(
+            ess_frac=finished.get(f"holder/ess_frac{ending}"),
+            log_ratio_std=finished.get(f"holder/log_ratio_std{ending}"),
+            reward_mean=reward_mean,
+            second_moments=moments,
+        )
+    positive, negative = (sides[ending] for ending in SIGN_ENDINGS)
+    return replace(sides[""], positive=positive, negative=negative)

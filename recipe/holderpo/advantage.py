@@ -30,6 +30,8 @@ class AdvantageCall:
     """Length at which a response is cut off."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Filled by the estimator."""
+    reward_mean: float | None = None
+    """Mean reward of the responses; filled by the estimator."""
 
 
 _current_call: ContextVar[AdvantageCall | None] = ContextVar("holder_advantage", default=None)
@@ -86,6 +88,7 @@ def compute_holder_advantage(
     advantages[is_row] = compute_advantages(batch, call.settings)
     silent_groups = torch.unique(batch.groups[without_signal(batch.rewards, batch.groups)])
     num_groups = max(len(torch.unique(batch.groups)), 1)
+    call.reward_mean = batch.rewards.mean().item() if len(batch.rewards) else None
     call.metrics["group/no_signal_frac"] = len(silent_groups) / num_groups
     per_token = advantages.unsqueeze(-1) * mask
     return per_token, per_token

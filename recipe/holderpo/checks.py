@@ -14,7 +14,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from holderpo.schedule import build_schedule
+from holderpo.control import build_controller
+from holderpo.objective import log_space_clip
 from recipe.holderpo.plan import Plan, make_plan
 from recipe.holderpo.settings import HOLDER, advantage_settings, p_settings
 from recipe.holderpo.versions import UnsupportedVersionError, check_verl_version
@@ -221,11 +222,15 @@ def _dual_clip(actor: DictConfig) -> Iterator[str]:
     dual_clip, log_ratio = loss.get("dual_clip"), loss.get("clip_log_ratio")
     if dual_clip is None:
         return
-    if not _is_number(dual_clip) or (log_ratio is not None and not _is_number(log_ratio)):
-        yield f"{field}: {dual_clip!r} with clip_log_ratio {log_ratio!r}; give numbers or null"
+    if not _is_number(dual_clip):
+        yield f"{field}: {dual_clip!r}; give a number or null"
         return
-    high = actor.clip_ratio_high if log_ratio is None else math.expm1(log_ratio)
-    upper = 1 + high if _is_number(high) else math.inf
+    upper = 1 + actor.clip_ratio_high if _is_number(actor.clip_ratio_high) else math.inf
+    if log_ratio is not None:
+        try:
+            upper = 1 + log_space_clip(log_ratio).clip_high
+        except (ValueError, TypeError):
+            return  # Reported where the section itself is checked.
     if not dual_clip > upper:
         yield f"{field}: {dual_clip}; give a ratio above the clip range's end {upper:g}, or null"
 
@@ -247,13 +252,27 @@ def _files(config: DictConfig) -> Iterator[str]:
 def _sections(config: DictConfig) -> Iterator[str]:
     rounds = config.trainer.total_training_steps
     try:
-        build_schedule(p_settings(config), num_rounds=rounds if _is_count(rounds) else 1)
+        # A number of rounds that is wrong is reported by itself: any would do here.
+        build_controller(p_settings(config), num_rounds=rounds if _is_count(rounds) else 10**6)
+        yield from _reward_is_known(config)
     except ValueError as error:
         yield str(error)
     try:
         advantage_settings(config)
     except (ValueError, TypeError) as error:
         yield str(error)
+
+
+def _reward_is_known(config: DictConfig) -> Iterator[str]:
+    p = p_settings(config)
+    kinds = {
+        section.get("kind") for section in (p, p.get("positive"), p.get("negative")) if section
+    }
+    if "reward" in kinds and config.algorithm.adv_estimator != HOLDER:
+        yield (
+            f"p.kind: 'reward' with algorithm.adv_estimator {config.algorithm.adv_estimator!r}; "
+            f"the mean reward comes from '{HOLDER}', choose that"
+        )
 
 
 def _verl_checks(config: DictConfig) -> Iterator[str]:

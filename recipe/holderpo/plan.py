@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from holderpo.schedule import build_schedule
+from holderpo.control import Controller, build_controller
 from recipe.holderpo.settings import HOLDER, p_settings
 
 
@@ -37,11 +37,8 @@ def make_plan(config: DictConfig) -> Plan:
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     steps = config.trainer.total_training_steps
     updates = math.ceil(config.data.train_batch_size / actor.ppo_mini_batch_size) * actor.ppo_epochs
-    schedule = build_schedule(p_settings(config), num_rounds=steps)
+    controller = build_controller(p_settings(config), num_rounds=steps)
     is_holder = actor.policy_loss.loss_mode == HOLDER
-    first, last = schedule.value(0), schedule.value(steps - 1)
-    reaches_end = schedule.last_step <= steps - 1
-    ends = f", at its end from round {schedule.last_step + 1} on" if reaches_end else ""
 
     lines = (
         f"model      {config.actor_rollout_ref.model.path}",
@@ -52,8 +49,8 @@ def make_plan(config: DictConfig) -> Plan:
         f"at most {config.data.max_response_length} tokens each",
         f"updates    {updates} a rollout batch, {actor.ppo_mini_batch_size * rollout.n} responses "
         "each",
-        f"p          {first:+g} to {last:+g} over {steps} rollout rounds"
-        + (ends if is_holder else " (not used by this loss)"),
+        f"p          {_describe_p(config.p.kind, controller, steps)}"
+        + ("" if is_holder else " (not used by this loss)"),
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
         f"seed       {config.seed}",
         f"output     {config.run_dir}",
@@ -64,13 +61,29 @@ def make_plan(config: DictConfig) -> Plan:
             "p has no effect: with one update a rollout batch every ratio is 1 "
             "(lower actor_rollout_ref.actor.ppo_mini_batch_size)"
         )
-    if is_holder and not reaches_end:
-        warnings.append(
-            f"the schedule of p does not finish: it ends after {schedule.last_step} rounds, "
-            f"the run after {steps} (set p.steps=whole_run)"
-        )
+    for name, schedule in controller.schedules.items():
+        if is_holder and schedule.last_step > steps - 1:
+            warnings.append(
+                f"the schedule of {name} does not finish: it ends after {schedule.last_step} "
+                f"rounds, the run after {steps} (set {name}.steps=whole_run)"
+            )
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
     return Plan(lines, tuple(warnings), config.data.train_batch_size * rollout.n, updates)
+
+
+def _describe_p(kind: str, controller: Controller, num_rounds: int) -> str:
+    """First and last value of each schedule behind p, and the rule on top of them."""
+    parts = []
+    for name, schedule in controller.schedules.items():
+        first, last = schedule.value(0), schedule.value(num_rounds - 1)
+        ends = ""
+        if 0 < schedule.last_step <= num_rounds - 1:
+            ends = f", at its end from round {schedule.last_step + 1} on"
+        label = "" if name == "p" else name.removeprefix("p.") + " "
+        parts.append(f"{label}{first:+g} to {last:+g} over {num_rounds} rollout rounds{ends}")
+    return "; ".join(
+        parts if list(controller.schedules) == ["p"] else [f"by rule '{kind}'", *parts]
+    )

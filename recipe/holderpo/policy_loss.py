@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
-from holderpo.diagnostics import token_clip_fractions
 from holderpo.dotted import load_callable
 from holderpo.objective import (
     CLIP_LEVELS,
@@ -25,6 +24,7 @@ from holderpo.objective import (
     sequence_advantage,
     token_bounds,
 )
+from holderpo.order import Order, UniformOrder
 from holderpo.power_mean import TokenBounds, log_power_mean
 
 POWER_MEAN = "power_mean"
@@ -58,12 +58,20 @@ class HolderLossConfig(PolicyLossConfig):
             raise ValueError(
                 f"policy_loss.clip_level: {self.clip_level!r}; give one of {', '.join(CLIP_LEVELS)}"
             )
-        if self.clip_log_ratio is not None and not self.clip_log_ratio > 0:
-            raise ValueError(
-                f"policy_loss.clip_log_ratio: {self.clip_log_ratio}; "
-                "give a distance in nats above 0, or null"
-            )
-        if self.rollout_correction.get("bypass_mode"):
+        for name in ("clip_log_ratio", "dual_clip"):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float)
+            ):
+                raise ValueError(f"policy_loss.{name}: {value!r}; give a number or null")
+        if self.clip_log_ratio is not None:
+            try:
+                log_space_clip(self.clip_log_ratio)
+            except ValueError as error:
+                raise ValueError(f"policy_loss.clip_log_ratio: {error}") from error
+        if not isinstance(self.compiled, bool):
+            raise ValueError(f"policy_loss.compiled: {self.compiled!r}; give true or false")
+        if (self.rollout_correction or {}).get("bypass_mode"):
             raise ValueError(
                 "policy_loss.rollout_correction.bypass_mode: true; set it to false: the ratio "
                 "would also hold the difference between rollout engine and trainer"
@@ -109,14 +117,16 @@ def bounds_of(config: ActorConfig, advantage: Tensor, clip_level: str) -> TokenB
 
 @dataclass
 class LossCall:
-    """One call of the loss: p on the way in, what happened on the way out.
+    """One call of the loss: the order on the way in, what happened on the way out.
 
-    verl's ``ppo_loss`` hands a registered loss neither the batch nor p, and averages every metric
-    it returns; the ratio hook passes both through here instead.
+    verl's ``ppo_loss`` hands a registered loss neither the batch nor the order, and averages every
+    metric it returns; the ratio hook passes both through here instead.
     """
 
+    order: Order | None = None
+    """The round's order from the driver; None: the configured constant."""
     p: float | Tensor | None = None
-    """Order from the driver; None: use the configured constant, which is then left here."""
+    """Order of the responses, one number or (rows,); None for another loss."""
     rows: Statistics | None = None
     """Per-sequence statistics of the Hölder loss; None for another loss."""
 
@@ -172,16 +182,24 @@ def compute_policy_loss_holder(
         )
     settings = loss_settings(config)
     call = _current_call.get() or LossCall()
-    call.p = settings.p if call.p is None else call.p
     mask = response_mask.bool()
+    advantage = sequence_advantage(advantages, mask)
+    clip = clip_range(config)._asdict()
+    if call.order is None:
+        call.p = settings.p
+    elif isinstance(call.order, UniformOrder):
+        call.p = call.order.p
+    else:
+        log_ratio = (log_prob - old_log_prob).detach()
+        call.p = call.order.for_rows(log_ratio, mask, advantage, **clip)
     own_aggregate = settings.aggregate != POWER_MEAN
     loss_per_sequence, call.rows = clipped_surrogate(
         log_prob,
         old_log_prob,
-        advantages,
+        advantage,
         mask,
         p=call.p,
-        **clip_range(config)._asdict(),
+        **clip,
         clip_level=settings.clip_level,
         dual_clip=settings.dual_clip,
         sequence_weights=_sequence_weights(rollout_is_weights, mask),
@@ -196,20 +214,32 @@ def compute_policy_loss_holder(
     with torch.no_grad():
         count = mask.sum(-1)
         kl = -(call.rows.mean_log_ratio * count).sum() / count.sum().clamp(min=1)
-        high, low, dual = call.rows.clipped_high, call.rows.clipped_low, call.rows.clipped_dual
-        clipped, lower = high | low, dual
-        if settings.clip_level != SEQUENCE:
-            bounds = bounds_of(config, sequence_advantage(advantages, mask), settings.clip_level)
-            assert bounds is not None
-            beyond = token_clip_fractions(log_prob - old_log_prob, mask, bounds)
-            clipped = torch.maximum(beyond.high + beyond.low, clipped)
+        clipped, dual = clip_fractions(call.rows, advantage)
         num_rows = (count > 0).sum().clamp(min=1)
         metrics = {
             "actor/pg_clipfrac": (clipped.sum() / num_rows).item(),
             "actor/ppo_kl": kl.item(),
-            "actor/pg_clipfrac_lower": (lower.sum() / num_rows).item(),
+            "actor/pg_clipfrac_lower": (dual.sum() / num_rows).item(),
         }
     return loss, metrics
+
+
+def clip_fractions(rows: Statistics, advantage: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of each response the clip range, and the dual clip, took the gradient from.
+
+    Args:
+        rows: of the loss.
+        advantage: (rows,).
+
+    Returns:
+        (rows,) each: 1 for a response that is clipped as a whole, else the share of its tokens that
+        are held; at the upper bound and with a negative advantage by the dual clip, else by the
+        clip range.
+    """
+    is_whole = rows.clipped_high | rows.clipped_low
+    dual = torch.where(advantage < 0, rows.held_high, 0)
+    held = rows.held_high + rows.held_low - dual
+    return torch.where(is_whole, 1.0, held), torch.where(rows.clipped_dual, 1.0, dual)
 
 
 def _sequence_weights(rollout_is_weights: Tensor | None, mask: Tensor) -> Tensor | None:
@@ -218,8 +248,8 @@ def _sequence_weights(rollout_is_weights: Tensor | None, mask: Tensor) -> Tensor
     return one_per_response(
         rollout_is_weights,
         mask,
-        "algorithm.rollout_correction.rollout_is: the weights vary along a response, which does "
-        "not fit one ratio a response; set it to 'sequence' or null with the Hölder loss",
+        field="algorithm.rollout_correction.rollout_is",
+        fix="set it to 'sequence' or null: the Hölder loss has one ratio a response",
     )
 
 

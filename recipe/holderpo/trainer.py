@@ -13,9 +13,14 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
-from holderpo.control import Controller, ScheduledOrder
-from holderpo.schedule import build_schedule
-from recipe.holderpo.actor_hook import P_KEY, HolderActorLoss, finish_metrics
+from holderpo.control import Controller, build_controller
+from recipe.holderpo.actor_hook import (
+    ORDER_KEY,
+    SECOND_MOMENT_ORDERS_KEY,
+    HolderActorLoss,
+    finish_metrics,
+    take_statistics,
+)
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
 from recipe.holderpo.recorder import MetricsFile, OnStep, RunLogger
 from recipe.holderpo.settings import HOLDER, advantage_settings, p_settings
@@ -38,6 +43,7 @@ class HolderTrainerMixin(_Trainer):
 
     controller: Controller
     _has_updated = False
+    _reward_mean: float | None = None
     # Set by the launcher before training; verl itself makes the logger inside fit().
     metrics_file: MetricsFile
     on_step: OnStep
@@ -73,23 +79,29 @@ class HolderTrainerMixin(_Trainer):
         with advantage_call(call):
             batch = super()._compute_advantage(batch, metrics)
         metrics.update(call.metrics)
+        self._reward_mean = call.reward_mean
         return batch
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        p = self.controller.value(self.global_steps - 1)
-        batch.extra_info[P_KEY] = p
+        step = self.global_steps - 1
+        batch.extra_info[ORDER_KEY] = self.controller.order(step)
+        batch.extra_info[SECOND_MOMENT_ORDERS_KEY] = self.controller.second_moment_orders
         batch = super()._update_actor(batch, metrics)
         if not self._has_updated:
             self._has_updated = True
             self.on_first_update()
-        metrics.update(finish_metrics(metrics))
+        finished = finish_metrics(metrics)
+        statistics = take_statistics(finished, self._reward_mean)
+        metrics.update(finished)
         if self.config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER:
-            metrics["holder/p"] = p
+            metrics.update(self.controller.value(step))
+        # Before the checkpoint of this step is written: it holds what the next round starts from.
+        self.controller.update(step, statistics)
         return batch
 
     def _load_checkpoint(self) -> None:
-        self.controller = ScheduledOrder(
-            build_schedule(p_settings(self.config), num_rounds=self.total_training_steps)
+        self.controller = build_controller(
+            p_settings(self.config), num_rounds=self.total_training_steps
         )
         super()._load_checkpoint()
         if self.global_steps == 0:

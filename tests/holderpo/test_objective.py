@@ -76,7 +76,8 @@ def check_against_reference(new, old, advantage, p, level, dual_clip, dtype, cli
     if was_zeroed.item():
         assert level != "token"
         assert (gradient == 0).all()
-    assert statistics.saturated.item() == (expected.log_rho > MAX_LOG_RHO)
+    is_held = expected.log_rho > MAX_LOG_RHO and not was_zeroed.item()
+    assert statistics.saturated.item() == is_held
     return True
 
 
@@ -136,7 +137,7 @@ def test_gradcheck(level, sign):
 
     assert torch.autograd.gradcheck(loss, (log_prob,))
     (gradient,) = torch.autograd.grad(loss(log_prob).sum(), log_prob)
-    assert 0 < (gradient[mask] != 0).double().mean() <= 1
+    assert (gradient[mask] != 0).any()
 
 
 @LEVELS
@@ -207,6 +208,13 @@ def test_importance_weights_scale_each_response():
     torch.testing.assert_close(weighted, weights.detach() * plain, rtol=1e-14, atol=0)
     weighted.sum().backward()
     assert weights.grad is None
+    mask[1] = False
+    broken = torch.where(torch.arange(len(advantages)) == 1, math.nan, weights.detach())
+    loss = clipped_surrogate(
+        log_prob, old, advantages, mask, p=1.0, sequence_weights=broken, **CLIP
+    ).loss
+    assert loss[1] == 0
+    assert torch.isfinite(loss).all()
 
 
 def test_clip_range_in_log_space():
@@ -216,22 +224,9 @@ def test_clip_range_in_log_space():
     bounds = token_bounds(torch.tensor([1.0, -1.0]).double(), clip_level="token", **clip._asdict())
     assert bounds.upper.tolist() == pytest.approx([0.4, math.inf], rel=1e-14)
     assert bounds.lower.tolist() == pytest.approx([-math.inf, -0.4], rel=1e-14)
-    for bad in (0.0, -1.0, math.inf, math.nan):
+    for bad in (0.0, -1.0, 20.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="log_space_clip"):
             log_space_clip(bad)
-
-
-@LEVELS
-def test_ratio_one_makes_p_inert(level):
-    log_prob, _, advantages, mask = batch()
-    gradients = []
-    for p in (-3.0, 0.0, 2.0):
-        leaf = log_prob.detach().clone().requires_grad_()
-        arguments = (leaf, leaf.detach(), advantages, mask)
-        clipped_surrogate(*arguments, p=p, clip_level=level, **CLIP).loss.sum().backward()
-        gradients.append(leaf.grad)
-    torch.testing.assert_close(gradients[0], gradients[1])
-    torch.testing.assert_close(gradients[1], gradients[2])
 
 
 def test_row_without_tokens_is_exactly_zero_even_with_an_advantage():
@@ -268,7 +263,8 @@ def test_extreme_ratios_stay_finite_and_are_counted(p, dtype):
     assert torch.isfinite(loss).all()
     assert torch.isfinite(log_prob.grad).all()
     assert torch.isfinite(torch.nn.utils.clip_grad_norm_([log_prob], 1.0))
-    assert statistics.saturated.tolist() == [True, True]
+    assert statistics.clipped_high.tolist() == [True, False]
+    assert statistics.saturated.tolist() == [False, True]
     assert loss[1].item() == pytest.approx(math.exp(MAX_LOG_RHO), rel=1e-5)
     assert (log_prob.grad[1] > 0).all(), "a response far too likely is still pushed down"
 
@@ -319,3 +315,57 @@ def test_a_users_aggregate_replaces_the_power_mean():
     assert torch.equal(statistics.log_rho, (log_prob - old)[:, 0].detach())
     loss.sum().backward()
     assert (log_prob.grad[:, 1:] == 0).all()
+
+
+def test_a_users_aggregate_gets_held_ratios_and_clean_padding():
+    log_prob = torch.tensor([[1.0, -1.0, math.nan], [0.5, -0.1, 0.2], [math.inf] * 3])
+    mask = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 0, 0]])
+    seen = {}
+
+    def plain_mean(log_ratio, mask, p):
+        seen["log_ratio"] = log_ratio.detach()
+        return (log_ratio * mask).sum(-1) / mask.sum(-1)
+
+    loss, statistics = clipped_surrogate(
+        log_prob.requires_grad_(),
+        torch.zeros(3, 3),
+        torch.tensor([1.0, -1.0, 1.0]),
+        mask,
+        p=0.0,
+        clip_level="token",
+        aggregate=plain_mean,
+        **CLIP,
+    )
+    high, low = math.log(1.3), math.log(0.8)
+    held = torch.tensor([[high, -1.0, 0.0], [0.5, 0.0, 0.2], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(seen["log_ratio"], held)
+    assert low < 0.2
+    assert statistics.held_high.tolist() == pytest.approx([1 / 2, 0, 0])
+    assert statistics.held_low.tolist() == [0, 0, 0]
+    assert statistics.mean_log_ratio.tolist() == pytest.approx([0.0, 0.35, 0.0])
+    loss.sum().backward()
+    assert loss[2] == 0
+    assert torch.isfinite(log_prob.grad).all()
+    assert (log_prob.grad[2] == 0).all()
+
+
+def test_an_aggregate_of_the_wrong_shape_is_refused():
+    log_prob, old, advantages, mask = batch()
+    with pytest.raises(ValueError, match=r"aggregate: it returned shape \(60, 1\)"):
+        clipped_surrogate(
+            log_prob,
+            old,
+            advantages,
+            mask,
+            p=1.0,
+            aggregate=lambda ratio, mask, p: ratio.mean(-1, keepdim=True),
+            **CLIP,
+        )
+
+
+def test_advantages_that_are_nan_are_called_so():
+    log_prob, old, advantages, mask = batch()
+    per_token = advantages[:, None].expand(-1, 11).clone()
+    per_token[0] = math.nan
+    with pytest.raises(ValueError, match="advantages: NaN"):
+        clipped_surrogate(log_prob, old, per_token, mask, p=1.0, **CLIP)

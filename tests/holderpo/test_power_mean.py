@@ -11,7 +11,8 @@ from holderpo.power_mean import log_power_mean, log_power_mean_of_ratio, token_w
 from tests.holderpo.reference import power_mean
 
 ORDERS = [
-    *[-math.inf, -300.0, -50.0, -4.0, -2.0, -1.0, -0.5, -1e-3, -1e-4, -1e-8, 0.0],
+    *[-math.inf, -1e39, -1e12, -300.0, -50.0, -4.0, -2.0, -1.0, -0.5, -1e-3, -1e-4, -1e-8],
+    *[-1e-42, 0.0],
     *[1e-8, 1e-4, 1e-3, 0.5, 1.0, 2.0, 8.0, 1e4, 1e12, math.inf],
 ]
 # Absolute error over max(|log rho|, RMS of the log-ratios); and over the largest weight.
@@ -168,7 +169,9 @@ def test_blocks_of_rows_are_the_rows(num_tokens):
     old = torch.randn(num_rows, num_tokens, generator=generator)
     mask = torch.rand(num_rows, num_tokens, generator=generator) > 0.3
     mask[:, 0] = True
-    value, mean = log_power_mean_of_ratio(new, old, mask, 1.5)
+    value, mean, high, low = log_power_mean_of_ratio(new, old, mask, 1.5)
+    assert (high == 0).all()
+    assert (low == 0).all()
     value.sum().backward()
     log_ratio = (new - old).detach()
     alone = torch.where(mask, 1.5 * log_ratio, -math.inf)
@@ -181,11 +184,32 @@ def test_blocks_of_rows_are_the_rows(num_tokens):
 def test_nothing_of_the_size_of_the_batch_is_kept_for_the_backward_pass():
     new, old = (torch.zeros(4, 100, requires_grad=True) for _ in range(2))
     mask = torch.ones(4, 100, dtype=torch.bool)
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
-        log_power_mean_of_ratio(new, old, mask, 2.0)
-    new_ones = [x for x in kept if x.data_ptr() not in {t.data_ptr() for t in (new, old, mask)}]
-    assert sum(x.numel() for x in new_ones) == 4
+    value = log_power_mean_of_ratio(new, old, mask, 2.0).log_rho
+    function = value.grad_fn
+    kept = [*function.saved_tensors, *vars(function).values(), *function.order]
+    others = [
+        values
+        for values in kept
+        if isinstance(values, torch.Tensor)
+        and values.data_ptr() not in {given.data_ptr() for given in (new, old, mask)}
+    ]
+    assert len(kept) > 3
+    assert sum(values.untyped_storage().nbytes() for values in others) <= 4 * 8
+
+
+@pytest.mark.parametrize("p", [-900.0, -2.0, 2.0, 900.0])
+def test_absurd_but_finite_log_ratios_keep_their_weights(p):
+    """As where masked-out tokens of the vocabulary are given -1e10."""
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e6, 1e10):
+        row = size * torch.randn(40, 7, generator=generator)
+        row[0, 1:] = -0.3
+        leaf = row.clone().requires_grad_()
+        value = log_power_mean(leaf, torch.ones(40, 7), p)
+        value.sum().backward()
+        assert torch.isfinite(value).all()
+        torch.testing.assert_close(leaf.grad, (p * row.double()).softmax(-1).float())
+        torch.testing.assert_close(leaf.grad, token_weights(row, torch.ones(40, 7), p))
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,98 @@
-"""p as a function of the step, and the controller that owns it."""
+"""p as a function of the step."""
 
 import json
+import math
+import subprocess
+import sys
 
 import pytest
 
-from holderpo.control import ScheduledOrder
-from holderpo.schedule import Constant, Linear, build_schedule
+from holderpo.evaluation.plot_order import main as plot
+from holderpo.schedule import FIELDS, SHAPES, Annealing, Constant, build_schedule
 
 LINEAR = {"kind": "linear", "start": 2.0, "end": -2.0, "steps": "whole_run"}
 
 
+# The formulas of the authors' released code, one function a name.
+def code_linear(s, low, high):
+    return low + (high - low) * s
+
+
+def code_linear_dec(s, low, high):
+    return high - (high - low) * s
+
+
+def code_sin(s, low, high):
+    return (low + high) / 2 - (high - low) / 2 * math.cos(math.pi * s)
+
+
+def code_cos(s, low, high):
+    return (low + high) / 2 + (high - low) / 2 * math.cos(math.pi * s)
+
+
+def code_quad(s, low, high, power=2):
+    return low + (high - low) * s**power
+
+
+def code_quad_dec(s, low, high, power=2):
+    return high - (high - low) * s**power
+
+
+def code_cubic(s, low, high):
+    return (low + high) / 2 + (high - low) / 2 * (2 * s - 1) ** 3
+
+
+def code_cubic_dec(s, low, high):
+    return (low + high) / 2 - (high - low) / 2 * (2 * s - 1) ** 3
+
+
+@pytest.mark.parametrize(("low", "high"), [(-2.0, 2.0), (-1.0, 1.0), (-0.7, 3.1)])
+@pytest.mark.parametrize(
+    ("kind", "rises", "formula"),
+    [
+        ("linear", True, code_linear),
+        ("linear", False, code_linear_dec),
+        ("cosine", True, code_sin),
+        ("cosine", False, code_cos),
+        ("power", True, code_quad),
+        ("power", False, code_quad_dec),
+        ("cubic", True, code_cubic),
+        ("cubic", False, code_cubic_dec),
+    ],
+)
+def test_every_shape_is_the_released_codes_formula_at_every_step(kind, rises, formula, low, high):
+    start, end = (low, high) if rises else (high, low)
+    settings = {"kind": kind, "start": start, "end": end, "steps": 150}
+    schedule = build_schedule(settings, num_rounds=1)
+    for step in range(400):
+        expected = formula(min(1, step / 150), low, high)
+        assert schedule.value(step) == pytest.approx(expected, abs=1e-12)
+
+
+def test_exponent_of_the_power():
+    settings = {"kind": "power", "start": 2, "end": -2, "steps": 40, "exponent": 0.5}
+    schedule = build_schedule(settings, num_rounds=1)
+    for step in range(60):
+        expected = code_quad_dec(min(1, step / 40), -2, 2, power=0.5)
+        assert schedule.value(step) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize("num_rounds", [2, 3, 7, 60, 500])
-def test_whole_run_has_start_in_the_first_round_and_end_in_the_last(num_rounds):
-    schedule = build_schedule(LINEAR, num_rounds=num_rounds)
+def test_whole_run_has_start_in_the_first_round_and_end_in_the_last(kind, num_rounds):
+    schedule = build_schedule({**LINEAR, "kind": kind}, num_rounds=num_rounds)
     values = [schedule.value(step) for step in range(num_rounds)]
     assert values[0] == 2.0
     assert values[-1] == -2.0
+    assert schedule.last_step == num_rounds - 1
     assert values == sorted(values, reverse=True)
     assert all(value > -2.0 for value in values[:-1])
 
 
-def test_linear_is_the_papers_formula_and_keeps_its_end():
-    schedule = Linear(start=2.0, end=-2.0, steps=500)
-    for step in range(0, 700, 7):
-        assert schedule.value(step) == pytest.approx(2 - 4 * min(1, step / 500), abs=1e-12)
-    assert schedule.value(500) == schedule.value(10_000) == -2.0
+def test_the_end_stays():
+    schedule = build_schedule({**LINEAR, "steps": 500}, num_rounds=20)
     assert schedule.value(499) > -2.0
+    assert schedule.value(500) == schedule.value(10_000) == -2.0
 
 
 def test_a_run_of_one_round_has_the_end_value():
@@ -33,19 +100,62 @@ def test_a_run_of_one_round_has_the_end_value():
 
 
 def test_constant():
-    assert build_schedule({"kind": "constant", "value": 0}, num_rounds=5) == Constant(0.0)
+    schedule = build_schedule({"kind": "constant", "value": 0}, num_rounds=5)
+    assert schedule == Constant(0.0)
+    assert schedule.value(3) == 0.0
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_warm_up_then_hold_then_annealing_fill_the_run(kind):
+    phases = {"warm_up_steps": 4, "warm_up_from": 0.0, "hold_steps": 3}
+    schedule = build_schedule({**LINEAR, "kind": kind, **phases}, num_rounds=20)
+    values = [schedule.value(step) for step in range(20)]
+    assert values[:4] == [0.0, 0.5, 1.0, 1.5]
+    assert values[4:8] == [2.0] * 4
+    assert values[8] < 2.0
+    assert schedule.last_step == 19
+    plain = Annealing(kind, 2.0, -2.0, steps=12)
+    assert values[7:] == pytest.approx([plain.value(step) for step in range(13)], abs=1e-12)
+    assert values[-1] == -2.0
+
+
+def test_a_warm_up_may_come_from_above():
+    settings = {**LINEAR, "warm_up_steps": 2, "warm_up_from": 3.0, "steps": 4}
+    schedule = build_schedule(settings, num_rounds=1)
+    assert [schedule.value(step) for step in range(4)] == [3.0, 2.5, 2.0, 1.0]
+
+
+def test_after_is_the_value_once_the_end_is_passed():
+    schedule = build_schedule({**LINEAR, "steps": 4, "after": 1.0}, num_rounds=10)
+    assert [schedule.value(step) for step in range(7)] == [2.0, 1.0, 0.0, -1.0, -2.0, 1.0, 1.0]
+
+
+def test_fields_set_to_null_count_as_not_set():
+    nulls = dict.fromkeys(["value", "exponent", "warm_up_from", "after", "of_some_other_kind"])
+    assert build_schedule({**LINEAR, **nulls}, num_rounds=9) == build_schedule(LINEAR, num_rounds=9)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "liner"}, r"p\.kind: 'liner'.*constant.*linear"),
+        ({"kind": "liner"}, r"p\.kind: 'liner'; give one of \['constant', .*'linear'"),
+        ({}, r"p\.kind: None"),
         ({**LINEAR, "steps": 0}, r"p\.steps: 0"),
+        ({**LINEAR, "steps": True}, r"p\.steps: True"),
         ({**LINEAR, "steps": "all"}, r"p\.steps: 'all'.*whole_run"),
         ({**LINEAR, "start": float("inf")}, r"p\.start: inf"),
-        ({**LINEAR, "value": 1.0}, r"p\.value: not a field"),
+        ({**LINEAR, "value": 1.0}, r"p\.value: not a field of kind 'linear'"),
+        ({**LINEAR, "exponent": 3}, r"p\.exponent: not a field of kind 'linear'"),
         ({"kind": "constant"}, r"p\.value: missing"),
         ({"kind": "constant", "value": "2"}, r"p\.value: '2'"),
+        ({"kind": "linear", "strat": 1.0}, r"p\.strat: not a field.*\np\.start: missing.*\np\.end"),
+        ({**LINEAR, "kind": "power", "exponent": 0}, r"p\.exponent: 0; .* above 0"),
+        ({**LINEAR, "warm_up_steps": 2}, r"p\.warm_up_from: None"),
+        ({**LINEAR, "warm_up_from": 0.0}, r"p\.warm_up_from: 0\.0 has no effect"),
+        ({**LINEAR, "warm_up_steps": -1}, r"p\.warm_up_steps: -1"),
+        ({**LINEAR, "hold_steps": 1.5}, r"p\.hold_steps: 1\.5"),
+        ({**LINEAR, "hold_steps": 9}, r"p\.steps: 'whole_run' leaves no round"),
+        ({**LINEAR, "after": "end"}, r"p\.after: 'end'"),
     ],
 )
 def test_bad_settings_name_field_value_and_fix(settings, message):
@@ -53,9 +163,90 @@ def test_bad_settings_name_field_value_and_fix(settings, message):
         build_schedule(settings, num_rounds=10)
 
 
-def test_controller_state_survives_json_and_refuses_another_schedule():
-    controller = ScheduledOrder(Linear(2.0, -2.0, 10))
-    state = json.loads(json.dumps(controller.state_dict()))
-    ScheduledOrder(Linear(2.0, -2.0, 10)).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"p: the checkpoint was written with"):
-        ScheduledOrder(Linear(2.0, -2.0, 20)).load_state_dict(state)
+def test_errors_name_the_section_the_settings_are_in():
+    with pytest.raises(ValueError, match=r"^p\.positive\.start: missing"):
+        build_schedule({"kind": "linear"}, num_rounds=10, field="p.positive")
+    with pytest.raises(ValueError, match=r"^p\.positive: 2; give a section"):
+        build_schedule(2, num_rounds=10, field="p.positive")
+
+
+def test_every_kind_can_be_built_from_its_required_fields():
+    values = {"value": 1.0, "start": 1.0, "end": -1.0, "steps": 5}
+    for kind, (required, _) in FIELDS.items():
+        settings = {"kind": kind, **{name: values[name] for name in required}}
+        assert math.isfinite(build_schedule(settings, num_rounds=3).value(2))
+
+
+# The command line.
+
+
+def test_module_draws_a_schedule(tmp_path):
+    picture = tmp_path / "p.svg"
+    command = [sys.executable, "-m", "holderpo.schedule", "plot", "--start", "2", "--end", "-2"]
+    done = subprocess.run(
+        [*command, "--kind", "cubic", "--rounds", "20", "--out", str(picture)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(picture)
+    assert "<svg" in picture.read_text()
+
+
+@pytest.mark.parametrize("orders", [["holder/p"], ["holder/p_positive", "holder/p_negative"]])
+def test_a_runs_order_is_drawn_beside_reward_and_ess(tmp_path, monkeypatch, orders):
+    drawn = {}
+
+    def draw(rows, panels, path, *, title):
+        drawn.update(rows=rows, panels=panels, path=path)
+
+    monkeypatch.setattr("holderpo.evaluation.plot_order.draw_panels", draw)
+    rows = [
+        {
+            "step": step,
+            "critic/rewards/mean": 0.5,
+            "holder/ess_frac": 0.9,
+            **dict.fromkeys(orders, 1),
+        }
+        for step in (1, 2)
+    ]
+    lines = [json.dumps(row) for row in [{"step": 0, "val/acc": 0.1}, *rows]]
+    # The run was killed while it wrote.
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 3, "hol']))
+    for run in (tmp_path, tmp_path / "metrics.jsonl"):
+        plot(["plot", "--run", str(run), "--out", str(tmp_path / "p.png")])
+        assert drawn["rows"] == rows, "the validation before training has no order"
+        shown = [name for panel in drawn["panels"] for name in panel.curves]
+        assert shown == [*sorted(orders), "critic/rewards/mean", "holder/ess_frac"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kind", "constant", "--out", "p.png"], "p.value: missing"),
+        (["--start", "2", "--end", "0", "--out", "p.jpg"], "--out: p.jpg; give a file ending in"),
+        (["--start", "2", "--end", "0", "--rounds", "0", "--out", "p.png"], "--rounds: 0"),
+        (["--start", "2", "--steps", "5.5", "--out", "p.png"], "--steps: invalid number of rounds"),
+        (["--run", "nowhere", "--out", "p.png"], "nowhere does not exist"),
+        (["--run", "nowhere", "--start", "1", "--out", "p.png"], "leave out ['start']"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_line_and_exit_2(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        plot(["plot", *arguments])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"step": 1, "loss": 0.5}', "no step has holder/p"),
+        ('{"step": 1\n{"step": 2}', "line 1: not JSON"),
+        ('{"loss": 1}', "line 1: no `step`"),
+    ],
+)
+def test_a_file_without_an_order_is_refused(text, message, tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text(text)
+    with pytest.raises(SystemExit, match="2"):
+        plot(["plot", "--run", str(tmp_path), "--out", str(tmp_path / "p.png")])
+    assert message in capsys.readouterr().err

@@ -8,6 +8,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from verl.workers.config import FSDPActorConfig
 
+from holderpo.order import OrderBySign, UniformOrder
 from recipe.holderpo.policy_loss import (
     HolderLossConfig,
     LossCall,
@@ -17,6 +18,7 @@ from recipe.holderpo.policy_loss import (
 
 NUM_ROWS, NUM_TOKENS, VOCABULARY, WIDTH = 16, 9, 11, 8
 LEVELS = ("sequence", "token")
+ORDER = OrderBySign(positive=UniformOrder(-1.5), negative=UniformOrder(2.0))
 
 
 def model(dtype):
@@ -34,7 +36,7 @@ def model(dtype):
 
 
 def mini_batch(dtype):
-    """Ragged rows of mixed sign, one of them padding, each with its own order."""
+    """Ragged rows of mixed sign, one of them padding."""
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(VOCABULARY, (NUM_ROWS, NUM_TOKENS + 1), generator=generator)
     lengths = torch.randint(1, NUM_TOKENS + 1, (NUM_ROWS, 1), generator=generator)
@@ -45,7 +47,6 @@ def mini_batch(dtype):
         "old_log_prob": -2.4 + 0.5 * torch.randn(mask.shape, generator=generator, dtype=dtype),
         "advantages": torch.randn(NUM_ROWS, 1, generator=generator, dtype=dtype) * mask,
         "response_mask": mask,
-        "p": torch.linspace(-2, 2, NUM_ROWS, dtype=dtype),
     }
 
 
@@ -88,10 +89,10 @@ def _gradients(rank, world_size, mesh, dtype, level):
     mine = torch.arange(NUM_ROWS).chunk(world_size)[rank]
     for rows in mine.chunk(2):
         part = {name: values[rows] for name, values in batch.items()}
-        tokens, p = part.pop("tokens"), part.pop("p")
+        tokens = part.pop("tokens")
         log_probs = network(tokens[:, :-1]).log_softmax(-1)
         chosen = log_probs.gather(-1, tokens[:, 1:, None]).squeeze(-1)
-        with loss_call(LossCall(p=p)):
+        with loss_call(LossCall(order=ORDER)):
             loss, _ = compute_policy_loss_holder(log_prob=chosen, **part, config=config)
         loss.backward()
     return {name: value.grad.full_tensor() for name, value in network.named_parameters()}

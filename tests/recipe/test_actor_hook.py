@@ -10,8 +10,16 @@ from verl.utils.metric import Metric, reduce_metrics
 from verl.workers.config import FSDPActorConfig
 from verl.workers.utils.losses import ppo_loss
 
-from holderpo.diagnostics import METRICS
-from recipe.holderpo.actor_hook import P_KEY, ROW_FRAC, HolderActorLoss, finish_metrics
+from holderpo.diagnostics import METRICS, describe_rows
+from holderpo.order import OrderBySign, UniformOrder
+from recipe.holderpo.actor_hook import (
+    ORDER_KEY,
+    ROW_FRAC,
+    SECOND_MOMENT_ORDERS_KEY,
+    HolderActorLoss,
+    finish_metrics,
+    take_statistics,
+)
 from recipe.holderpo.policy_loss import HolderLossConfig
 
 NUM_ROWS, PROMPT, RESPONSE = 8, 3, 5
@@ -21,7 +29,7 @@ def jagged(rows):
     return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
 
 
-def micro_batch(rows, *, p, global_batch_size=NUM_ROWS, empty=()):
+def micro_batch(rows, *, p, global_batch_size=NUM_ROWS, empty=(), second_moment_orders=()):
     """What the engine hands to the loss: jagged tensors over whole sequences and responses."""
     generator = torch.Generator().manual_seed(0)
     old = -torch.rand(NUM_ROWS, RESPONSE, generator=generator)
@@ -45,7 +53,12 @@ def micro_batch(rows, *, p, global_batch_size=NUM_ROWS, empty=()):
             "dp_size": 1,
             "batch_num_tokens": int(mask.sum()),
             "global_batch_size": global_batch_size,
-            **({} if p is None else {P_KEY: p}),
+            SECOND_MOMENT_ORDERS_KEY: second_moment_orders,
+            **(
+                {}
+                if p is None
+                else {ORDER_KEY: p if isinstance(p, OrderBySign) else UniformOrder(p)}
+            ),
         },
     )
     return {"log_probs": jagged(whole[rows])}, data, ratios[rows], mask[rows].bool()
@@ -92,9 +105,11 @@ def test_the_weights_of_a_users_aggregation_are_not_made_up():
 
 
 def test_every_metric_of_the_table_is_logged_for_the_power_mean():
-    elsewhere = {"holder/p", "group/no_signal_frac"}
-    _, metrics = hook()(*micro_batch(torch.arange(NUM_ROWS), p=2.0)[:2])
-    ours = {name for name in metrics if name.startswith("holder/")} - {ROW_FRAC}
+    elsewhere = {"holder/p", "holder/p_positive", "holder/p_negative", "group/no_signal_frac"}
+    order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
+    _, metrics = hook()(*micro_batch(torch.arange(NUM_ROWS), p=order)[:2])
+    ours = {name for name in metrics if name.startswith("holder/")}
+    ours -= {ROW_FRAC, f"{ROW_FRAC}_positive", f"{ROW_FRAC}_negative"}
     assert ours == {metric.name for metric in METRICS} - elsewhere
 
 
@@ -126,3 +141,54 @@ def test_metrics_are_global_means_and_extremes_over_real_rows(splits):
     assert finished["holder/log_ratio_std"] == pytest.approx(
         np.mean(real.numpy().std(-1)), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_statistics_for_the_controller_are_global_and_by_sign(splits):
+    orders, empty = (-1.0, 0.5), (2,)
+    order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
+    collected = {}
+    for rows in torch.arange(NUM_ROWS).chunk(splits):
+        batch = micro_batch(rows, p=order, empty=empty, second_moment_orders=orders)
+        for name, value in hook()(*batch[:2])[1].items():
+            if isinstance(value, Metric):
+                collected.setdefault(name, value.init_list()).append(value)
+    reduced = reduce_metrics(
+        {f"actor/{name}": [Metric.aggregate_dp([metric])] for name, metric in collected.items()}
+    )
+    finished = finish_metrics(reduced)
+    statistics = take_statistics(finished, reward_mean=0.25)
+    assert set(finished) <= {metric.name for metric in METRICS}, "second moments are not logged"
+
+    _, data, ratios, mask = micro_batch(torch.arange(NUM_ROWS), p=order, empty=empty)
+    advantage = data["advantages"].to_padded_tensor(0.0)[:, 0]
+    for sign, side, p in (
+        (advantage > 0, statistics.positive, -2.0),
+        (advantage < 0, statistics.negative, 2.0),
+    ):
+        among = sign & mask.any(-1)
+        rows = describe_rows(ratios[among], mask[among], p)
+        assert side.ess_frac == pytest.approx(rows.ess_frac.mean().item(), rel=1e-5)
+        assert side.log_ratio_std == pytest.approx(rows.log_ratio_std.mean().item(), rel=1e-5)
+        assert side.second_moments == pytest.approx(moments(ratios, mask, advantage, among, orders))
+    everything = mask.any(-1)
+    assert statistics.second_moments == pytest.approx(
+        moments(ratios, mask, advantage, everything, orders)
+    )
+    assert statistics.reward_mean == 0.25
+
+
+def moments(ratios, mask, advantage, among, orders):
+    """Order to the mean of A^2 rho^2 sum W^2 among some rows."""
+    found = {}
+    for p in orders:
+        rows = describe_rows(ratios[among], mask[among], p)
+        found[p] = (advantage[among].square() * rows.second_moment).mean().item()
+    return found
+
+
+def test_a_sign_without_responses_has_no_statistics():
+    statistics = take_statistics({"holder/ess_frac": 0.9, "holder/ess_frac_positive": 0.9}, None)
+    assert statistics.negative.ess_frac is None
+    assert statistics.positive.ess_frac == 0.9
+    assert statistics.reward_mean is None

@@ -1,11 +1,14 @@
 """The loss behind verl's signature: equal to verl's own, invariant, and refusing the rest."""
 
+import math
+
 import pytest
 import torch
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
 from verl.workers.config import FSDPActorConfig
 
-from holderpo.objective import CLIP_LEVELS
+from holderpo.objective import CLIP_LEVELS, clipped_surrogate
+from holderpo.order import ClipAwareOrder, OrderBySign, UniformOrder
 from recipe.holderpo.policy_loss import (
     HolderLossConfig,
     LossCall,
@@ -142,13 +145,49 @@ def test_micro_batches_ranks_padding_rows_and_row_order_change_nothing(p, splits
     torch.testing.assert_close(gradient[:, 2:-3], whole[1], rtol=1e-12, atol=0)
 
 
-def test_p_from_the_driver_wins_over_the_configured_one():
+def test_the_drivers_order_wins_over_the_configured_one():
     data = rows()
     configured = loss_and_gradient(compute_policy_loss_holder, data, actor_config(p=2.0))
-    handed = loss_and_gradient(compute_policy_loss_holder, data, actor_config(p=-1.0), p=2.0)
+    handed = loss_and_gradient(
+        compute_policy_loss_holder, data, actor_config(p=-1.0), order=UniformOrder(2.0)
+    )
     other = loss_and_gradient(compute_policy_loss_holder, data, actor_config(p=-1.0))
     assert handed[0] == configured[0]
     assert handed[0] != other[0]
+
+
+def test_an_order_by_sign_is_each_rows_own_order():
+    data, config = rows(), actor_config()
+    order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
+    _, gradient = loss_and_gradient(compute_policy_loss_holder, data, config, order=order)
+    leaf = data["log_prob"].clone().requires_grad_()
+    advantage = data["advantages"].sum(-1) / data["response_mask"].sum(-1)
+    loss, _ = clipped_surrogate(
+        leaf,
+        data["old_log_prob"],
+        advantage,
+        data["response_mask"],
+        p=torch.where(advantage > 0, -2.0, 2.0),
+        clip_low=0.2,
+        clip_high=0.3,
+    )
+    loss.mean().backward()
+    torch.testing.assert_close(gradient, leaf.grad, rtol=1e-12, atol=1e-15)
+    assert (advantage > 0).any()
+    assert (advantage < 0).any()
+
+
+def test_an_order_from_the_ratios_does_not_depend_on_micro_batches():
+    data, config = rows(), actor_config()
+    order = ClipAwareOrder(clip_frac_max=0.9)
+    whole = loss_and_gradient(compute_policy_loss_holder, data, config, order=order)
+    parts = loss_and_gradient(compute_policy_loss_holder, data, config, splits=5, order=order)
+    torch.testing.assert_close(parts[1], whole[1], rtol=1e-12, atol=0)
+    call = LossCall(order=order)
+    with loss_call(call):
+        compute_policy_loss_holder(**data, config=config)
+    assert (call.p > 0).any()
+    assert (call.p < 1).any()
 
 
 def test_stock_settings_without_our_dataclass_use_the_default_order():
@@ -175,7 +214,7 @@ def test_a_users_aggregation_is_one_dotted_name():
     mine = actor_config(aggregate=f"{__name__}.largest_token")
     value, _ = loss_and_gradient(compute_policy_loss_holder, data, mine)
     infinite, _ = loss_and_gradient(
-        compute_policy_loss_holder, data, actor_config(), p=float("inf")
+        compute_policy_loss_holder, data, actor_config(), order=UniformOrder(math.inf)
     )
     assert value == pytest.approx(infinite, rel=1e-12)
     with pytest.raises(ValueError, match=r"policy_loss\.aggregate.*power_mean"):
