@@ -134,7 +134,7 @@ def _of_holder_loss(
     means = {
         "clip_frac_high": call.rows.clipped_high.float(),
         "clip_frac_low": call.rows.clipped_low.float(),
-        "clip_frac_dual": clip_fractions(call.rows, advantage)[1],
+        "clip_frac_dual": clip_fractions(call.rows, advantage, settings.clip_level)[1],
         "token_held_frac": call.rows.held_high + call.rows.held_low,
         "token_clip_frac_high": beyond.high,
         "token_clip_frac_low": beyond.low,

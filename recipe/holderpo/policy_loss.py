@@ -16,6 +16,7 @@ from holderpo.dotted import load_callable
 from holderpo.objective import (
     CLIP_LEVELS,
     SEQUENCE,
+    TOKEN,
     ClipRange,
     Statistics,
     clipped_surrogate,
@@ -214,7 +215,7 @@ def compute_policy_loss_holder(
     with torch.no_grad():
         count = mask.sum(-1)
         kl = -(call.rows.mean_log_ratio * count).sum() / count.sum().clamp(min=1)
-        clipped, dual = clip_fractions(call.rows, advantage)
+        clipped, dual = clip_fractions(call.rows, advantage, settings.clip_level)
         num_rows = (count > 0).sum().clamp(min=1)
         metrics = {
             "actor/pg_clipfrac": (clipped.sum() / num_rows).item(),
@@ -224,20 +225,20 @@ def compute_policy_loss_holder(
     return loss, metrics
 
 
-def clip_fractions(rows: Statistics, advantage: Tensor) -> tuple[Tensor, Tensor]:
+def clip_fractions(rows: Statistics, advantage: Tensor, clip_level: str) -> tuple[Tensor, Tensor]:
     """How much of each response the clip range, and the dual clip, took the gradient from.
 
     Args:
         rows: of the loss.
         advantage: (rows,).
+        clip_level: of the loss.
 
     Returns:
         (rows,) each: 1 for a response that is clipped as a whole, else the share of its tokens that
-        are held; at the upper bound and with a negative advantage by the dual clip, else by the
-        clip range.
+        are held. Only with ``token`` is a negative advantage's upper bound that of the dual clip.
     """
     is_whole = rows.clipped_high | rows.clipped_low
-    dual = torch.where(advantage < 0, rows.held_high, 0)
+    dual = torch.where((advantage < 0) & (clip_level == TOKEN), rows.held_high, 0)
     held = rows.held_high + rows.held_low - dual
     return torch.where(is_whole, 1.0, held), torch.where(rows.clipped_dual, 1.0, dual)
 

@@ -1,5 +1,6 @@
 """The ratio hook: p out of the batch, verl's own terms kept, metrics with the right reductions."""
 
+import math
 import pickle
 
 import numpy as np
@@ -11,6 +12,7 @@ from verl.workers.config import FSDPActorConfig
 from verl.workers.utils.losses import ppo_loss
 
 from holderpo.diagnostics import METRICS, describe_rows
+from holderpo.objective import CLIP_LEVELS
 from holderpo.order import OrderBySign, UniformOrder
 from recipe.holderpo.actor_hook import (
     ORDER_KEY,
@@ -29,11 +31,13 @@ def jagged(rows):
     return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
 
 
-def micro_batch(rows, *, p, global_batch_size=NUM_ROWS, empty=(), second_moment_orders=()):
+def micro_batch(
+    rows, *, p, global_batch_size=NUM_ROWS, empty=(), second_moment_orders=(), spread=1.0
+):
     """What the engine hands to the loss: jagged tensors over whole sequences and responses."""
     generator = torch.Generator().manual_seed(0)
     old = -torch.rand(NUM_ROWS, RESPONSE, generator=generator)
-    ratios = torch.randn(NUM_ROWS, RESPONSE, generator=generator)
+    ratios = spread * torch.randn(NUM_ROWS, RESPONSE, generator=generator)
     advantage = torch.randn(NUM_ROWS, 1, generator=generator).expand(-1, RESPONSE)
     mask = torch.ones(NUM_ROWS, RESPONSE, dtype=torch.int64)
     mask[list(empty)] = 0
@@ -113,21 +117,26 @@ def test_every_metric_of_the_table_is_logged_for_the_power_mean():
     assert ours == {metric.name for metric in METRICS} - elsewhere
 
 
-@pytest.mark.parametrize("splits", [1, 4])
-def test_metrics_are_global_means_and_extremes_over_real_rows(splits):
-    empty = (2, 7)
+def collect(call, splits, **batch):
+    """Finished metrics of a mini-batch in micro-batches, reduced as verl reduces them."""
     collected = {}
     for rows in torch.arange(NUM_ROWS).chunk(splits):
-        _, metrics = hook()(*micro_batch(rows, p=2.0, empty=empty)[:2])
-        for name, value in metrics.items():
+        for name, value in call(*micro_batch(rows, **batch)[:2])[1].items():
             if isinstance(value, Metric):
                 collected.setdefault(name, value.init_list()).append(value)
-    # As verl does: one aggregate a mini-batch, prefixed, then reduced by name over mini-batches.
+    # One aggregate a mini-batch, prefixed, then reduced by name over mini-batches.
     reduced = reduce_metrics(
         {f"actor/{name}": [Metric.aggregate_dp([metric])] for name, metric in collected.items()}
     )
     finished = finish_metrics(reduced)
     assert not any("holder" in name for name in reduced)
+    return finished
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_metrics_are_global_means_and_extremes_over_real_rows(splits):
+    empty = (2, 7)
+    finished = collect(hook(), splits, p=2.0, empty=empty)
     assert set(finished) <= {metric.name for metric in METRICS}
 
     _, _, ratios, mask = micro_batch(torch.arange(NUM_ROWS), p=2.0, empty=empty)
@@ -144,19 +153,72 @@ def test_metrics_are_global_means_and_extremes_over_real_rows(splits):
 
 
 @pytest.mark.parametrize("splits", [1, 4])
-def test_statistics_for_the_controller_are_global_and_by_sign(splits):
-    orders, empty = (-1.0, 0.5), (2,)
-    order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
-    collected = {}
-    for rows in torch.arange(NUM_ROWS).chunk(splits):
-        batch = micro_batch(rows, p=order, empty=empty, second_moment_orders=orders)
-        for name, value in hook()(*batch[:2])[1].items():
-            if isinstance(value, Metric):
-                collected.setdefault(name, value.init_list()).append(value)
-    reduced = reduce_metrics(
-        {f"actor/{name}": [Metric.aggregate_dp([metric])] for name, metric in collected.items()}
+@pytest.mark.parametrize("level", CLIP_LEVELS)
+def test_clip_metrics_count_what_the_loss_did(level, splits):
+    """Against a plain count over the rows, with a dual clip, padding rows and a saturated row."""
+    empty = (2,)
+    finished = collect(
+        hook(clip_level=level, dual_clip=1.5), splits, p=1.0, empty=empty, spread=4.0
     )
-    finished = finish_metrics(reduced)
+    _, data, ratios, _ = micro_batch(torch.arange(NUM_ROWS), p=1.0, empty=empty, spread=4.0)
+    rows = [
+        plain_counts(ratios[row].tolist(), data["advantages"].to_padded_tensor(0.0)[row, 0], level)
+        for row in range(NUM_ROWS)
+        if row not in empty
+    ]
+    for name in rows[0]:
+        expected = np.mean([row[name] for row in rows])
+        assert finished[f"holder/{name}"] == pytest.approx(expected, abs=1e-6), name
+    assert any(row["token_clip_frac_high"] > 0 for row in rows)
+    assert any(row["token_clip_frac_low"] > 0 for row in rows)
+    assert any(row["clip_frac_dual"] > 0 for row in rows) or level == "token_then_sequence"
+
+
+def plain_counts(ratios, advantage, level):
+    """The clip metrics of one response, token by token."""
+    low, high, dual = math.log(0.8), math.log(1.2), math.log(1.5)
+    count = len(ratios)
+    above = sum(ratio > high for ratio in ratios) / count
+    below = sum(ratio < low for ratio in ratios) / count
+    beyond_dual = sum(ratio > dual for ratio in ratios) / count
+    held = {"sequence": 0.0, "token": above if advantage > 0 else below + beyond_dual}
+    held["token_then_sequence"] = sum(abs(ratio) > high for ratio in ratios) / count
+    bounded = [min(max(ratio, -high), high) for ratio in ratios]
+    used = bounded if level == "token_then_sequence" else ratios
+    log_rho = math.log(sum(math.exp(ratio) for ratio in used) / count)
+    is_whole = level != "token"
+    is_dual = is_whole and advantage < 0 and log_rho > dual
+    return {
+        "clip_frac_high": float(is_whole and advantage > 0 and log_rho > high + 1e-6),
+        "clip_frac_low": float(is_whole and advantage < 0 and log_rho < low),
+        "clip_frac_dual": beyond_dual if level == "token" and advantage < 0 else float(is_dual),
+        "token_clip_frac_high": above if advantage > 0 else 0.0,
+        "token_clip_frac_low": below if advantage < 0 else 0.0,
+        "token_held_frac": held[level],
+    }
+
+
+def test_the_weights_are_those_of_the_held_ratios_with_token_clipping():
+    finished = collect(hook(clip_level="token"), 2, p=2.0, spread=2.0)
+    free = collect(hook(), 2, p=2.0, spread=2.0)
+    assert finished["holder/ess_frac"] > free["holder/ess_frac"]
+    assert finished["holder/log_ratio_std"] == pytest.approx(free["holder/log_ratio_std"])
+
+
+def test_a_batch_of_padding_alone_has_no_metrics():
+    assert collect(hook(), 2, p=2.0, empty=tuple(range(NUM_ROWS))) == {}
+
+
+def test_saturated_responses_are_counted():
+    finished = collect(hook(), 1, p=2.0, spread=60.0)
+    assert 0 < finished["holder/saturated_frac"] < 1
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_statistics_for_the_controller_are_global_and_by_sign(splits):
+    orders, empty = (-1.0, 1 / 3), (2,)
+    order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
+    finished = collect(hook(), splits, p=order, empty=empty, second_moment_orders=orders)
     statistics = take_statistics(finished, reward_mean=0.25)
     assert set(finished) <= {metric.name for metric in METRICS}, "second moments are not logged"
 

@@ -260,16 +260,21 @@ def test_statistics_reach_the_hook():
     assert metrics["actor/pg_clipfrac"] == pytest.approx(share)
 
 
+@pytest.mark.parametrize("dual_clip", [None, 2.0])
 @pytest.mark.parametrize("level", CLIP_LEVELS)
-def test_metrics_under_verls_names(level):
+def test_metrics_under_verls_names(level, dual_clip):
     data = {**rows(), "response_mask": torch.ones(24, 13, dtype=torch.bool)}
     data["advantages"] = data["advantages"][:, :1].expand(-1, 13)
-    config = actor_config(clip_level=level, p=1.0)
+    config = actor_config(
+        clip_level=level, p=1.0, dual_clip=dual_clip, clip_ratio_c=dual_clip or 1e6
+    )
     _, ours = compute_policy_loss_holder(**data, config=config)
     _, theirs = get_policy_loss_fn("vanilla")(
         **data, config=config, loss_agg_mode="seq-mean-token-mean"
     )
     assert ours["actor/ppo_kl"] == pytest.approx(theirs["actor/ppo_kl"], rel=1e-6)
     if level == "token":
-        assert ours["actor/pg_clipfrac"] == pytest.approx(theirs["actor/pg_clipfrac"], rel=1e-6)
+        for name in ("actor/pg_clipfrac", "actor/pg_clipfrac_lower"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-6)
+        assert (ours["actor/pg_clipfrac_lower"] > 0) == (dual_clip is not None)
     assert 0 < ours["actor/pg_clipfrac"] < 1
