@@ -16,6 +16,8 @@ setup(
         "recipe.holderpo.cpu",
         CONFIGS,
         f"{CONFIGS}.device",
+        f"{CONFIGS}.method",
+        f"{CONFIGS}.p",
     ],
     package_dir={CONFIGS: "configs"},
     package_data={CONFIGS: ["*.yaml", "*/*.yaml"]},
@@ -28,6 +30,7 @@ setup(
         # Registers the loss when verl's registry is imported, not before.
         "wrapt",
         "rich",
+        "pyyaml",
         "matplotlib",
         "tensorboard",
     ],
