@@ -277,15 +277,14 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-def _log_ratio(log_prob: Tensor, old_log_prob: Tensor | None, padding_BT: Tensor) -> Tensor:
+def _log_ratio(log_prob: Tensor, old_log_prob: Tensor | None, mask_BT: Tensor) -> Tensor:
     """A new (B, T) tensor: the log-ratios, 0 in the padding."""
     dtype = compute_dtype(log_prob.dtype)
-    if old_log_prob is None:
-        log_ratio_BT = log_prob.to(dtype, copy=True)
-    else:
-        log_ratio_BT = log_prob.to(dtype) - old_log_prob.to(dtype)
-    # Also removes NaN and inf there.
-    return log_ratio_BT.masked_fill_(padding_BT, 0)
+    log_ratio_BT = log_prob.to(dtype)
+    if old_log_prob is not None:
+        log_ratio_BT = log_ratio_BT - old_log_prob.to(dtype)
+    # Also removes NaN and inf there. torch.where is about twice as fast as masked_fill_ on a CPU.
+    return torch.where(mask_BT, log_ratio_BT, 0)
 
 
 def _value(
@@ -296,8 +295,7 @@ def _value(
     bounds: TokenBounds | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The fields of :class:`LogPowerMean`."""
-    padding_BT = ~mask_BT
-    deviation_BT = _log_ratio(log_prob, old_log_prob, padding_BT)
+    deviation_BT = _log_ratio(log_prob, old_log_prob, mask_BT)
     count_B = mask_BT.sum(-1).clamp(min=1)
     mean_B = free_mean_B = deviation_BT.sum(-1) / count_B
     high_B = low_B = torch.zeros_like(mean_B)
@@ -318,7 +316,7 @@ def _value(
 
     # Around the mean, mean(exp(p * deviation)) >= 1, so log1p below never cancels: this is what
     # keeps the value exact for tiny p, where (1/p) log(mean) of the raw powers loses all digits.
-    deviation_BT.sub_(mean_B.unsqueeze(-1)).masked_fill_(padding_BT, 0)
+    deviation_BT = torch.where(mask_BT, deviation_BT.sub_(mean_B.unsqueeze(-1)), 0)
     # Deviations add up to 0, so the 0 in the padding is never the extreme of a row.
     furthest_B = torch.where(order.p_B < 0, deviation_BT.amin(-1), deviation_BT.amax(-1))
     # Holds the largest term at exp(60); what the padding then adds, at most 1 each, is nothing
@@ -367,8 +365,7 @@ def _gradient(
     bounds: TokenBounds | None,
 ) -> Tensor:
     """``grad * W``, 0 for tokens held by a bound; (B, T)."""
-    padding_BT = ~mask_BT
-    log_ratio_BT = _log_ratio(log_prob, old_log_prob, padding_BT)
+    log_ratio_BT = _log_ratio(log_prob, old_log_prob, mask_BT)
     if bounds is not None:
         free_BT = log_ratio_BT
         log_ratio_BT = hold(free_BT, bounds)
@@ -376,20 +373,20 @@ def _gradient(
     if order.is_zero:
         weight_BT = log_ratio_BT.copy_(mask_BT)
     else:
-        weight_BT = _unnormalised_weights(log_ratio_BT, padding_BT, order)
+        weight_BT = _unnormalised_weights(log_ratio_BT, mask_BT, order)
     total_B = weight_BT.sum(-1)
     if bounds is not None:
-        weight_BT.masked_fill_(held_BT, 0)
+        weight_BT = torch.where(held_BT, 0, weight_BT)
     return weight_BT.mul_((grad_B / torch.where(total_B > 0, total_B, 1)).unsqueeze(-1))
 
 
-def _unnormalised_weights(log_ratio_BT: Tensor, padding_BT: Tensor, order: _Order) -> Tensor:
-    """``exp(p (log_ratio - extreme))``, at most 1, in place of ``log_ratio_BT``; 0 in the padding.
+def _unnormalised_weights(log_ratio_BT: Tensor, mask_BT: Tensor, order: _Order) -> Tensor:
+    """``exp(p (log_ratio - extreme))``, at most 1, 0 in the padding; overwrites its input.
 
     Subtracted before it is multiplied: the largest weights are exact for any order.
     """
     sign_B = torch.where(order.p_B < 0, -1.0, torch.ones_like(order.p_B))
-    signed_BT = log_ratio_BT.mul_(sign_B.unsqueeze(-1)).masked_fill_(padding_BT, -math.inf)
+    signed_BT = torch.where(mask_BT, log_ratio_BT.mul_(sign_B.unsqueeze(-1)), -math.inf)
     extreme_B = signed_BT.amax(-1)
     distance_BT = signed_BT.sub_(torch.where(extreme_B == -math.inf, 0, extreme_B).unsqueeze(-1))
     # An order of 0 gives exp(0) for tokens and exp(-inf) for the padding, like every other.
