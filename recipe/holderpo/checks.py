@@ -186,6 +186,7 @@ def _method(config: DictConfig) -> Iterator[str]:
         yield (
             "algorithm.adv_estimator: 'gae'; give 'holder' or another with one advantage a response"
         )
+    yield from _dynamic_sampling(config)
     if actor.policy_loss.loss_mode != HOLDER:
         return
     for name in ("clip_ratio_low", "clip_ratio_high"):
@@ -212,6 +213,16 @@ def _method(config: DictConfig) -> Iterator[str]:
         yield (
             "algorithm.rollout_correction.bypass_mode: true; set it to false: the ratio would also "
             "hold the difference between rollout engine and trainer"
+        )
+
+
+def _dynamic_sampling(config: DictConfig) -> Iterator[str]:
+    """A custom sampler gets neither the filter nor its refill settings from verl."""
+    filters = config.algorithm.get("filter_groups") or {}
+    if filters.get("enable") and config.trainer.v1.sampler.custom_sampler.get("path"):
+        yield (
+            "trainer.v1.sampler.custom_sampler.path: set, with algorithm.filter_groups.enable; "
+            "verl then drops the filter, use one of them"
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from holderpo.control import Controller, build_controller
+from holderpo.objective import TOKEN_THEN_SEQUENCE
 from recipe.holderpo.settings import HOLDER, p_settings
 
 
@@ -43,8 +44,8 @@ def make_plan(config: DictConfig) -> Plan:
     lines = (
         f"model      {config.actor_rollout_ref.model.path}",
         f"data       {config.data.train_files} (held out: {config.data.val_files})",
-        f"loss       {actor.policy_loss.loss_mode}, clip {actor.clip_ratio_low} low "
-        f"{actor.clip_ratio_high} high, learning rate {actor.optim.lr}",
+        f"loss       {actor.policy_loss.loss_mode}, {_describe_clip(actor)}, "
+        f"learning rate {actor.optim.lr}",
         f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, "
         f"at most {config.data.max_response_length} tokens each",
         f"updates    {updates} a rollout batch, {actor.ppo_mini_batch_size * rollout.n} responses "
@@ -67,6 +68,7 @@ def make_plan(config: DictConfig) -> Plan:
                 f"the schedule of {name} does not finish: it ends after {schedule.last_step} "
                 f"rounds, the run after {steps} (set {name}.steps=whole_run)"
             )
+    warnings += _without_effect(actor.policy_loss, is_holder)
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
@@ -87,3 +89,30 @@ def _describe_p(kind: str, controller: Controller, num_rounds: int) -> str:
     return "; ".join(
         parts if list(controller.schedules) == ["p"] else [f"by rule '{kind}'", *parts]
     )
+
+
+def _describe_clip(actor: DictConfig) -> str:
+    log_ratio = actor.policy_loss.get("clip_log_ratio")
+    if actor.policy_loss.loss_mode == HOLDER and log_ratio is not None:
+        return f"{actor.policy_loss.clip_level} clip at exp(-{log_ratio}) and exp({log_ratio})"
+    level = f"{actor.policy_loss.clip_level} " if actor.policy_loss.loss_mode == HOLDER else ""
+    return f"{level}clip {actor.clip_ratio_low} low {actor.clip_ratio_high} high"
+
+
+def _without_effect(loss: DictConfig, is_holder: bool) -> list[str]:
+    """Settings of the loss that nothing will read."""
+    warnings = []
+    field = "actor_rollout_ref.actor.policy_loss"
+    own = ("dual_clip", "clip_log_ratio") if not is_holder else ()
+    warnings += [
+        f"{field}.{name} has no effect: it belongs to loss_mode={HOLDER}"
+        for name in own
+        if loss.get(name) is not None
+    ]
+    if is_holder and loss.dual_clip is not None and loss.clip_level == TOKEN_THEN_SEQUENCE:
+        warnings.append(
+            f"{field}.dual_clip has no effect: with {TOKEN_THEN_SEQUENCE} no ratio gets that large"
+        )
+    if is_holder and loss.compiled and loss.aggregate != "power_mean":
+        warnings.append(f"{field}.compiled has no effect: it belongs to aggregate=power_mean")
+    return warnings

@@ -109,14 +109,21 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         ("algorithm.rollout_correction.bypass_mode=true", "bypass_mode: true; set it to false"),
         ("algorithm.rollout_correction.rollout_is=token", "set it to 'sequence' or null"),
         (f"+{LOSS}.rollout_correction.bypass_mode=true", "bypass_mode: true; set it to false"),
+        (
+            "algorithm.filter_groups.enable=true trainer.v1.sampler.custom_sampler.path=mine.py",
+            "verl then drops the filter",
+        ),
         (f"{LOSS}.clip_level=tokens", "clip_level: 'tokens'; give one of sequence, token"),
-        (f"{LOSS}.clip_log_ratio=-1", "clip_log_ratio: -1; give a distance in nats"),
+        (f"{LOSS}.clip_log_ratio=-1", "-1; give a distance in nats between 0 and 20"),
         (f"{LOSS}.dual_clip=1.1", "dual_clip: 1.1; give a ratio above the clip range's end 1.2"),
-        (f"{LOSS}.dual_clip=high", "dual_clip: 'high' with clip_log_ratio None; give numbers"),
+        (f"{LOSS}.clip_log_ratio=50", "50; give a distance in nats between 0 and 20"),
+        (f"{LOSS}.clip_log_ratio=abc", "clip_log_ratio: 'abc'; give a number or null"),
+        (f"{LOSS}.compiled=maybe", "compiled: 'maybe'; give true or false"),
+        (f"{LOSS}.dual_clip=high", "dual_clip: 'high'; give a number or null"),
     ],
 )
 def test_single_mistakes(override, expected, data):
-    assert any(expected in line for line in problems("demo", [*data, override]))
+    assert any(expected in line for line in problems("demo", [*data, *override.split()]))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +159,11 @@ def test_an_unset_value_is_named():
     [
         (["actor_rollout_ref.actor.ppo_mini_batch_size=32"], "p has no effect"),
         (["p.steps=500"], "the schedule of p does not finish"),
+        (
+            [f"{LOSS}.dual_clip=3", f"{LOSS}.clip_level=token_then_sequence"],
+            "dual_clip has no effect",
+        ),
+        ([f"{LOSS}.dual_clip=3", f"{LOSS}.loss_mode=gspo"], "dual_clip has no effect"),
         ([], None),
     ],
 )
