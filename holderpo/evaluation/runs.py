@@ -186,13 +186,14 @@ def read_run(folder: Path) -> Run:
             "the former counts"
         )
     loss_mode = lookup(config, "actor_rollout_ref.actor.policy_loss.loss_mode")
+    configured_p = config.get("p") if loss_mode in (None, "holder") else None
     planned = lookup(config, "trainer.total_training_steps")
     planned = planned if isinstance(planned, int) and planned > 0 else None
     return Run(
         folder=folder,
         arm=arm,
         method=str(sweep.get("method") or loss_mode or "unknown"),
-        p=sweep.get("p", config.get("p") if loss_mode in (None, "holder") else None),
+        p=configured_p if sweep.get("p") is None else sweep["p"],
         seed=seed,
         rows=tuple(rows),
         planned_steps=planned,

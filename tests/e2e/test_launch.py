@@ -150,7 +150,9 @@ def test_killed_run_resumes_where_its_checkpoint_was(gsm8k_data, tmp_path):
     steps_taken = {state["step"].item() for state in optimizer["state"].values()}
     assert steps_taken == {6.0}, "two updates a step, counted on across the kill"
     controller = json.loads((last / "holderpo.json").read_text())
-    assert controller["controller"] == {"kind": "linear", "start": 2.0, "end": -2.0, "steps": 2}
+    schedule = controller["controller"]["configuration"]
+    assert (schedule["shape"], schedule["start"], schedule["end"]) == ("linear", 2.0, -2.0)
+    assert schedule["steps"] == 2
     prompts = [prompts_of(tmp_path / "rollouts" / f"{step}.jsonl") for step in (1, 2, 3)]
     assert [len(each) for each in prompts] == [4, 4, 4]
     assert len(set.union(*prompts)) == 12, "the data goes on where it stopped: one pass, no repeat"

@@ -37,6 +37,12 @@ def test_sweep_file_names_the_arm(tmp_path):
     assert run.notes == ()
 
 
+def test_order_that_the_sweep_did_not_set_is_that_of_the_configuration(tmp_path):
+    sweep = {"arm": "linear", "method": "linear", "p": None, "seed": 0}
+    run = read_run(write_run(tmp_path / "a", [0.1], sweep=sweep))
+    assert run.p == {"kind": "linear", "start": 2.0, "end": -2.0}
+
+
 def test_seed_of_the_sweep_counts_and_a_contradiction_is_told(tmp_path):
     run = read_run(write_run(tmp_path / "a", [0.1], seed=5, sweep={"seed": 3}))
     assert (run.arm, run.seed) == ("grpo", 3)
