@@ -190,26 +190,7 @@ def to_json(study: Study) -> dict[str, Any]:
             "window": settings.rule.size,
             "fraction": settings.rule.fraction,
         },
-        "arms": [
-            {
-                "arm": arm.name,
-                "n": len(arm.runs),
-                "seeds": arm.seeds,
-                "collapsed": arm.collapsed[0],
-                "collapse_defined": arm.collapsed[1],
-                "statistics": _spreads(arm.spreads),
-                "runs": [
-                    {
-                        "source": run.source,
-                        "seed": run.seed,
-                        "steps": run.steps,
-                        "collapsed": run.collapsed,
-                    }
-                    for run in arm.runs
-                ],
-            }
-            for arm in study.arms
-        ],
+        "arms": [_arm_entry(arm) for arm in study.arms],
         "baseline": settings.baseline,
         "differences": [
             {
@@ -234,6 +215,26 @@ def to_json(study: Study) -> dict[str, Any]:
         ],
         "left_out": study.problems,
         "notes": study.notes,
+    }
+
+
+def _arm_entry(arm: Arm) -> dict[str, Any]:
+    return {
+        "arm": arm.name,
+        "n": len(arm.runs),
+        "seeds": arm.seeds,
+        "collapsed": arm.collapsed[0],
+        "collapse_defined": arm.collapsed[1],
+        "statistics": _spreads(arm.spreads),
+        "runs": [
+            {
+                "source": run.source,
+                "seed": run.seed,
+                "steps": run.steps,
+                "collapsed": run.collapsed,
+            }
+            for run in arm.runs
+        ],
     }
 
 

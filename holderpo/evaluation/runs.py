@@ -174,21 +174,20 @@ def read_run(folder: Path) -> Run:
     summary = read_json(folder / SUMMARY_FILE, notes)
     rows = read_rows(folder / METRICS_FILE, notes)
     arm = sweep.get("arm") or arm_of(lookup(config, "trainer.experiment_name"))
-    seed = sweep.get("seed", lookup(config, "seed"))
+    configured_seed = lookup(config, "seed")
+    seed = sweep.get("seed", configured_seed)
     if not isinstance(arm, str) or isinstance(seed, bool) or not isinstance(seed, int):
         raise RunError(
             f"{folder}: arm {arm!r}, seed {seed!r}; {SWEEP_FILE} must have 'arm' and 'seed', or "
             f"{CONFIG_FILE} trainer.experiment_name and seed. {'; '.join(notes)}".rstrip()
         )
-    if lookup(config, "seed") not in (None, seed):
+    if configured_seed not in (None, seed):
         notes.append(
-            f"{folder / SWEEP_FILE}: seed {seed}, but {CONFIG_FILE} has {lookup(config, 'seed')}; "
-            "the former counts"
+            f"{folder / SWEEP_FILE}: seed {seed} counts, {CONFIG_FILE} has {configured_seed}"
         )
     loss_mode = lookup(config, "actor_rollout_ref.actor.policy_loss.loss_mode")
     configured_p = config.get("p") if loss_mode in (None, "holder") else None
     planned = lookup(config, "trainer.total_training_steps")
-    planned = planned if isinstance(planned, int) and planned > 0 else None
     return Run(
         folder=folder,
         arm=arm,
@@ -196,7 +195,7 @@ def read_run(folder: Path) -> Run:
         p=configured_p if sweep.get("p") is None else sweep["p"],
         seed=seed,
         rows=tuple(rows),
-        planned_steps=planned,
+        planned_steps=planned if isinstance(planned, int) and planned > 0 else None,
         unfinished=_why_unfinished(folder, rows, summary, planned),
         summary=summary,
         config=config,
@@ -213,11 +212,11 @@ def arm_of(experiment_name: Any) -> str | None:
 
 
 def _why_unfinished(
-    folder: Path, rows: Sequence[Row], summary: Mapping[str, Any], planned: int | None
+    folder: Path, rows: Sequence[Row], summary: Mapping[str, Any], planned: Any
 ) -> str | None:
     """Finished is a run with a summary of its last step, which is the last planned one."""
     last = int(rows[-1]["step"]) if rows else 0
-    if planned is not None and last < planned:
+    if isinstance(planned, int) and last < planned:
         return f"{last} of {planned} steps"
     if not summary:
         broken = (folder / SUMMARY_FILE).exists()

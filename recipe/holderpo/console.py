@@ -90,6 +90,8 @@ class Console:
 _COLUMNS = (
     ("critic/rewards/mean", "reward", "{:.3f}"),
     ("holder/p", "p", "{:+.2f}"),
+    ("holder/p_positive", "p of A>0", "{:+.2f}"),
+    ("holder/p_negative", "p of A<0", "{:+.2f}"),
     ("holder/ess_frac", "ess", "{:.3f}"),
     ("holder/log_ratio_min", "ratio min", "{:+.2f}"),
     ("holder/log_ratio_max", "max", "{:+.2f}"),

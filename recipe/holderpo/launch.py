@@ -16,6 +16,8 @@ from recipe.holderpo.phases import FIRST_UPDATE, PHASES_FILE, Phases
 from recipe.holderpo.recorder import METRICS_FILE, MetricsFile
 from recipe.holderpo.settings import plain
 
+# Settings of ray.init for an instance that it starts itself.
+OF_A_NEW_RAY = ("num_cpus", "num_gpus", "resources", "include_dashboard", "object_store_memory")
 _GRACE_SECONDS = 5.0
 
 
@@ -40,6 +42,9 @@ def train(config: DictConfig, console: Console) -> None:
     # Merged deeply, the user's own entries last.
     users = plain(config.ray_kwargs.ray_init)
     ray_settings = plain(OmegaConf.merge({"runtime_env": runtime_env}, users))
+    if os.environ.get("RAY_ADDRESS") or ray_settings.get("address"):
+        # An instance that is up already has its resources; Ray refuses to be told of others.
+        ray_settings = {key: ray_settings[key] for key in ray_settings if key not in OF_A_NEW_RAY}
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         ray.init(**ray_settings)

@@ -30,7 +30,10 @@ PANELS = (
         {"critic/rewards/mean": "reward, sampled", HELDOUT: "held out"},
         (0.0, 1.02),
     ),
-    Panel("order p", {"holder/p": "p"}),
+    Panel(
+        "order p",
+        {"holder/p": "p", "holder/p_positive": "A > 0", "holder/p_negative": "A < 0"},
+    ),
     Panel(
         "ESS fraction of the token weights",
         {"holder/ess_frac": "mean", "holder/ess_frac_min": "smallest response"},

@@ -22,9 +22,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+
 from holderpo.evaluation.results import append_result, installed_versions
 from holderpo.evaluation.run_files import SUMMARY_FILE, SWEEP_FILE
 from holderpo.evaluation.runs import read_run
+from recipe.holderpo.launch import OF_A_NEW_RAY
+from recipe.holderpo.main import config_dir
+from recipe.holderpo.settings import plain
 
 RESULTS_FILE = "results.jsonl"
 # The method whose order --orders sets.
@@ -120,15 +125,21 @@ def run_command(run: PlannedRun, config: str, folder: Path) -> list[str]:
 
 
 @contextmanager
-def ray_address(arguments: argparse.Namespace) -> Iterator[str | None]:
-    """The Ray instance the runs connect to; None where each starts its own."""
+def ray_address(arguments: argparse.Namespace, first: PlannedRun) -> Iterator[str | None]:
+    """The Ray instance the runs connect to; None where each starts its own.
+
+    A shared one gets the resources that the first run's configuration would give its own.
+    """
     if arguments.ray == "own":
         yield None
     elif arguments.ray == "shared":
         import ray
 
+        with initialize_config_dir(str(config_dir()), version_base=None):
+            config = compose(arguments.config, [*first.overrides, f"seed={first.seed}"])
+        settings = plain(config.ray_kwargs.ray_init)
         # The instance lives as long as this process and ends with it.
-        ray.init(include_dashboard=False, log_to_driver=False)
+        ray.init(log_to_driver=False, **{k: settings[k] for k in OF_A_NEW_RAY if k in settings})
         try:
             yield ray.get_runtime_context().gcs_address
         finally:
@@ -215,7 +226,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
                 if not (folder / SUMMARY_FILE).exists():
                     print(shlex.join(run_command(run, arguments.config, folder)))
             return 0
-        with ray_address(arguments) as address:
+        with ray_address(arguments, runs[0]) as address:
             for number, run in enumerate(runs, start=1):
                 print(f"== {number} of {len(runs)}: {run.arm}, seed {run.seed}", flush=True)
                 began = time.monotonic()

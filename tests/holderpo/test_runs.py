@@ -46,7 +46,7 @@ def test_order_that_the_sweep_did_not_set_is_that_of_the_configuration(tmp_path)
 def test_seed_of_the_sweep_counts_and_a_contradiction_is_told(tmp_path):
     run = read_run(write_run(tmp_path / "a", [0.1], seed=5, sweep={"seed": 3}))
     assert (run.arm, run.seed) == ("grpo", 3)
-    assert "sweep.json: seed 3, but config.yaml has 5" in run.notes[0]
+    assert "sweep.json: seed 3 counts, config.yaml has 5" in run.notes[0]
 
 
 def test_other_losses_have_no_order(tmp_path):
