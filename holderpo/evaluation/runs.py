@@ -131,23 +131,27 @@ class Run:
         return HeldOut(found.get(0), None if last is None else found[last], last)
 
 
-def held_out_accuracy(row: Row) -> float | None:
-    """Accuracy in one step's ``val-core/<source>/acc/mean@<n>``, mean over sources.
+def held_out_accuracies(row: Row) -> dict[str, float]:
+    """Accuracy by data source, from verl's ``val-core/<source>/acc/mean@<n>``.
 
     Args:
         row: metrics of a step.
 
     Returns:
-        A fraction; None if nothing was held out in this step.
+        Fractions; empty if nothing was held out in this step.
     """
     found = {}
     for name, value in row.items():
-        # A source may have slashes itself.
-        match = re.fullmatch(r"val-core/(.+)/acc/mean@\d+", name)
-        if match:
-            found[match[1]] = value
-    accuracies = [value for value in found.values() if math.isfinite(value)]
-    return statistics.fmean(accuracies) if accuracies else None
+        parts = name.split("/")
+        if parts[0] == "val-core" and parts[-2] == "acc" and parts[-1].startswith("mean@"):
+            found["/".join(parts[1:-2])] = value
+    return found
+
+
+def held_out_accuracy(row: Row) -> float | None:
+    """Mean of :func:`held_out_accuracies` over the sources where it is finite; None without any."""
+    found = [value for value in held_out_accuracies(row).values() if math.isfinite(value)]
+    return statistics.fmean(found) if found else None
 
 
 def read_run(folder: Path) -> Run:

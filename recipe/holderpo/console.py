@@ -11,6 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from holderpo.evaluation.runs import held_out_accuracies
 from recipe.holderpo.plan import Plan
 
 
@@ -106,18 +107,8 @@ def step_line(step: int, metrics: Mapping[str, float]) -> str:
     parts += [
         f"{label} {form.format(metrics[name])}" for name, label, form in _COLUMNS if name in metrics
     ]
-    parts += [f"held-out {value:.3f}" for value in heldout_accuracies(metrics).values()]
+    parts += [f"held-out {value:.3f}" for value in held_out_accuracies(metrics).values()]
     return " | ".join(parts)
-
-
-def heldout_accuracies(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Mean held-out accuracy by data source, from verl's ``val-core/<source>/acc/mean@<n>``."""
-    found = {}
-    for name, value in metrics.items():
-        parts = name.split("/")
-        if parts[0] == "val-core" and parts[-2] == "acc" and parts[-1].startswith("mean@"):
-            found["/".join(parts[1:-2])] = value
-    return found
 
 
 def _short(metrics: Mapping[str, float]) -> str:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from holderpo.evaluation.curves import Panel, draw_panels
 from holderpo.evaluation.intervals import wilson_interval
-from recipe.holderpo.console import heldout_accuracies
+from holderpo.evaluation.runs import held_out_accuracies
 from recipe.holderpo.phases import FIRST_UPDATE, PHASES_FILE
 from recipe.holderpo.plan import make_plan
 from recipe.holderpo.recorder import METRICS_FILE, read_metrics
@@ -65,7 +65,7 @@ def write_report(config: DictConfig, *, seconds_total: float) -> list[str]:
     run_dir = Path(config.run_dir)
     rows = read_metrics(run_dir / METRICS_FILE)
     for row in rows:
-        accuracies = heldout_accuracies(row)
+        accuracies = held_out_accuracies(row)
         if accuracies:
             row[HELDOUT] = statistics.fmean(accuracies.values())
     draw_panels(rows, PANELS, run_dir / PICTURE_FILE, title=config.trainer.experiment_name)

@@ -33,15 +33,6 @@ CLIP_AWARE = {"kind": "clip_aware_ess", "clip_frac_max": 0.2}
 BY_SIGN = {"kind": "sign_matched", "positive": constant(-2.0), "negative": constant(2.0)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors are small: threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def gaussian(generator):
     return torch.randn(NUM_ROWS, NUM_TOKENS, generator=generator, dtype=torch.float64)
 

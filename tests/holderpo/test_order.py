@@ -9,22 +9,9 @@ import torch
 from holderpo.diagnostics import describe_rows
 from holderpo.objective import clipped_surrogate
 from holderpo.order import ClipAwareOrder, OrderBySign, UniformOrder
+from tests.holderpo.samples import gaussian
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors are small: threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def gaussian(*size, seed=0, spread=1.0):
-    generator = torch.Generator().manual_seed(seed)
-    return spread * torch.randn(*size, generator=generator, dtype=torch.float64)
 
 
 def for_rows(order, log_ratio, mask=None, advantage=None, **clip):

@@ -14,24 +14,11 @@ import torch
 from holderpo.objective import clipped_surrogate
 from holderpo.order import OrderBySign, UniformOrder
 from holderpo.power_mean import log_power_mean, token_weights
+from tests.holderpo.samples import gaussian
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
 UNCLIPPED = {"clip_low": 1 - 1e-9, "clip_high": 1e9}
 SIZES = (0.0, 0.3, 1.0, 2.0, 4.0, 16.0, math.inf)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors are small: threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def gaussian(*size, seed=0, spread=1.0):
-    generator = torch.Generator().manual_seed(seed)
-    return spread * torch.randn(*size, generator=generator, dtype=torch.float64)
 
 
 def batch(spread=0.7):

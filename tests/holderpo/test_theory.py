@@ -12,6 +12,7 @@ import torch
 
 from holderpo.objective import CLIP_LEVELS, SEQUENCE, TOKEN, TOKEN_THEN_SEQUENCE, clipped_surrogate
 from holderpo.power_mean import log_power_mean, token_weights
+from tests.holderpo.samples import gaussian
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
 UNCLIPPED = {"clip_low": 1 - 1e-9, "clip_high": 1e9}
@@ -19,20 +20,6 @@ UNCLIPPED = {"clip_low": 1 - 1e-9, "clip_high": 1e9}
 ORDERS = torch.arange(-60, 61, dtype=torch.float64) / 10
 ZERO = 60
 STEP = 1e-4  # of central differences; their error is about STEP**2 times a third derivative
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors are small: threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def gaussian(*size, seed=0, spread=1.0):
-    generator = torch.Generator().manual_seed(seed)
-    return spread * torch.randn(*size, generator=generator, dtype=torch.float64)
 
 
 def rows():
