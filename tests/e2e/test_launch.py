@@ -126,6 +126,7 @@ def test_killed_run_resumes_where_its_checkpoint_was(gsm8k_data, tmp_path):
         f"actor_rollout_ref.model.path={gsm8k_data}/tiny_model",
         f"run_dir={run_dir}",
         f"trainer.rollout_data_dir={tmp_path}/rollouts",
+        *["p=sign_matched", "p@p.positive=linear", "p@p.negative=ess"],
         "trainer.total_training_steps=3",
         "trainer.val_before_train=true",
     ]
@@ -141,7 +142,8 @@ def test_killed_run_resumes_where_its_checkpoint_was(gsm8k_data, tmp_path):
     assert f"resumed after step {killed_at}" in output
     rows = read_metrics(run_dir / "metrics.jsonl")
     assert [row["step"] for row in rows] == [0, 1, 2, 3], "validated once, each step once"
-    assert [row["holder/p"] for row in rows[1:]] == [2.0, 0.0, -2.0]
+    assert [row["holder/p_positive"] for row in rows[1:]] == [2.0, 0.0, -2.0]
+    assert [row["holder/p_negative"] for row in rows[1:]] == [1.0, 1.0, 1.0], "nothing to measure"
     assert all(row["critic/rewards/mean"] == 0 for row in rows[1:]), "a random model solves nothing"
     assert (run_dir / "summary.json").exists()
 
@@ -150,9 +152,10 @@ def test_killed_run_resumes_where_its_checkpoint_was(gsm8k_data, tmp_path):
     steps_taken = {state["step"].item() for state in optimizer["state"].values()}
     assert steps_taken == {6.0}, "two updates a step, counted on across the kill"
     controller = json.loads((last / "holderpo.json").read_text())
-    schedule = controller["controller"]["configuration"]
+    schedule = controller["controller"]["positive"]["configuration"]
     assert (schedule["shape"], schedule["start"], schedule["end"]) == ("linear", 2.0, -2.0)
     assert schedule["steps"] == 2
+    assert controller["controller"]["negative"]["p"] == 1.0
     prompts = [prompts_of(tmp_path / "rollouts" / f"{step}.jsonl") for step in (1, 2, 3)]
     assert [len(each) for each in prompts] == [4, 4, 4]
     assert len(set.union(*prompts)) == 12, "the data goes on where it stopped: one pass, no repeat"
