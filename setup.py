@@ -9,7 +9,7 @@ setup(
     version="0.1.0",
     description="Hölder Policy Optimisation as a recipe for stock verl",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.11,<3.13",
     packages=[
         *find_packages(include=["holderpo", "holderpo.*"]),
         "recipe.holderpo",
