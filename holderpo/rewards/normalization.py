@@ -1,0 +1,191 @@
+r"""One spelling for the many ways the same answer is typed, in LaTeX, Unicode or plain text.
+
+``clean`` is applied to both sides before they are compared, ``clean_gold`` once when a data set is
+prepared. Neither changes a value; what is a number, a list or a unit is decided by ``quick``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+_SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
+_SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+_SYMBOLS = {
+    **dict.fromkeys("−–—‐‑‒﹣－", "-"),
+    **dict.fromkeys("×✕✖", r" \times "),
+    **dict.fromkeys("·⋅∙", r" \cdot "),
+    **dict.fromkeys("‘’′ʹ", "'"),
+    **dict.fromkeys("“”", '"'),
+    **dict.fromkeys("∘˚°", r"^\circ "),
+    **dict.fromkeys("∅⌀", r" \emptyset "),
+    **dict.fromkeys("≤⩽", r" \leq "),
+    **dict.fromkeys("≥⩾", r" \geq "),
+    "÷": "/",
+    "⁄": "/",
+    "∕": "/",
+    "≠": r" \neq ",
+    "±": r" \pm ",
+    "∓": r" \mp ",
+    "∞": r" \infty ",
+    "∪": r" \cup ",
+    "∩": r" \cap ",
+    "∈": r" \in ",
+    "≈": r" \approx ",
+    "→": r" \to ",
+    "ℝ": r"\mathbb{R}",
+    "ℤ": r"\mathbb{Z}",
+    "ℕ": r"\mathbb{N}",
+    "ℚ": r"\mathbb{Q}",
+    "ℂ": r"\mathbb{C}",
+    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u200e\u200f", ""),
+    **dict.fromkeys("\u00a0\u2002\u2003\u2009\u200a\u202f\u2007\u3000\t\r\n", " "),
+}
+_GREEK = {
+    chr(code): f"\\{name} "
+    for code, name in zip(
+        range(0x3B1, 0x3CA),
+        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho "
+        "sigma sigma tau upsilon phi chi psi omega".split(),
+        strict=True,
+    )
+} | {"Γ": r"\Gamma ", "Δ": r"\Delta ", "Θ": r"\Theta ", "Σ": r"\Sigma ", "Ω": r"\Omega "}
+_FRACTIONS = {
+    character: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", character).split("⁄"))
+    for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+_CHARACTERS = str.maketrans(_SYMBOLS | _GREEK | _FRACTIONS)
+
+_REWRITES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\(?:text|math)?(?:bf|it|rm|sf|tt|sc|normal)\s*\{", r"\\text{"),
+        (r"\\(?:mbox|hbox|operatorname\*?|textnormal|emph|underline|textup)\s*\{", r"\\text{"),
+        (r"\\(?:boldsymbol|bm|mathcal|mathscr|mathsf|displaylines|ensuremath)\s*(?=\{)", ""),
+        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it)(?![a-zA-Z])", ""),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
+        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?", ""),
+        # \{,} and ,\! are thousands separators; other thin spaces only look.
+        (r"\{,\}", ","),
+        (r",\s*\\!", ","),
+        (r"(?<=\d)\s*\\[,!;:]\s*(?=\d{3}(?!\d))", ""),
+        (r"(?<!\\)\\[,!;:>]", " "),
+        (r"(?<!\\)\\ ", " "),
+        (r"\\q?quad(?![a-zA-Z])|(?<!\\)~|\\(?:thinspace|enspace|hfill)(?![a-zA-Z])", " "),
+        (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])|\\degrees?(?![a-zA-Z])", r"^\\circ "),
+        (r"\\le(?![a-zA-Z])|\\leqslant(?![a-zA-Z])|<=", r"\\leq "),
+        (r"\\ge(?![a-zA-Z])|\\geqslant(?![a-zA-Z])|>=", r"\\geq "),
+        (r"\\ne(?![a-zA-Z])|!=", r"\\neq "),
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"\\gt(?![a-zA-Z])", ">"),
+        (r"\\(?:varnothing|emptyset)(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\l?brack(?![a-zA-Z])", "["),
+        (r"\\rbrack(?![a-zA-Z])", "]"),
+        (r"\\(?:mid|vert|lvert|rvert)(?![a-zA-Z])", "|"),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
+        (r"\\(?:div)(?![a-zA-Z])", "/"),
+        (r"\\(?:ast|star)(?![a-zA-Z])", r"\\cdot "),
+        (r"\\(?:infin|infinity)(?![a-zA-Z])", r"\\infty "),
+        (r"\\%", "%"),
+        (r"\\[#&_](?![a-zA-Z])", " "),
+        # \frac12, \frac1{2}, \frac{1}2 and \sqrt2
+        (r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*([0-9a-zA-Z])\s*\{", r"\\frac{\1}{"),
+        (r"(\\frac\s*\{[^{}]*\})\s*([0-9a-zA-Z])", r"\1{\2}"),
+        (r"\\sqrt\s*([0-9a-zA-Z])", r"\\sqrt{\1}"),
+        (r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}", r"\\frac{\1}{\2}"),
+        # 2/3 \pi is two thirds of it.
+        (r"(?<![\w}.^])(\d+)\s*/\s*(\d+)\s*(?=\\(?:pi|sqrt))", r"\\frac{\1}{\2}"),
+        (r"(?<=\d)\s*\^?\s*\{?\s*\\text\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?", ""),
+        (r"(?<=\d)(?:st|nd|rd|th)(?![a-zA-Z])", ""),
+        (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"√\s*([0-9]+|[a-zA-Z])", r"\\sqrt{\1}"),
+        (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi "),
+        (r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
+        (r"\*\*(?=\s*[\d({])", "^"),
+        (r"(?<!\\)\*", r"\\cdot "),
+        (r"\s+", " "),
+    )
+]
+_MATH_MARKS = re.compile(r"(?<!\\)\$+|(?<!\\)\\[()\[\]]|^\s*\*\*|\*\*\s*$|`")
+_INNER_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
+_LEAD_IN = re.compile(
+    r"^\s*(?:\\text\s*\{)?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+)?"
+    r"answer\s*(?:is|:|=)\s*:?\s*\}?",
+    re.IGNORECASE,
+)
+_TRAILING = re.compile(r"(?:\s|[.,;:](?!\w)|\\\\)+$")
+
+
+def clean(text: str) -> str:
+    r"""One spelling of an answer.
+
+    Unicode becomes LaTeX, synonymous commands become one, spacing commands and math delimiters go,
+    and so do a trailing full stop or comma. Letters keep their case.
+
+    Args:
+        text: an answer or a gold answer.
+
+    Returns:
+        The cleaned text; its length is bounded by a small multiple of the input's.
+    """
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^{" + _mapped(m[0], _SUPERSCRIPT) + "}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + _mapped(m[0], _SUBSCRIPT) + "}", text)
+    # A mixed number keeps its parts apart: 1½ is 1 1/2.
+    text = re.sub(r"(\d)([½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])", r"\1 \2", text)
+    text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS))
+    text = _LEAD_IN.sub("", _MATH_MARKS.sub(" ", _INNER_BOX.sub("", text)))
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    above, over, below = text.partition("\\over ")
+    if over and above.count("{") == above.count("}"):
+        text = f"\\frac{{{above.strip()}}}{{{below.strip()}}}"
+    return _without_outer_braces(_TRAILING.sub("", text.strip()))
+
+
+def _mapped(characters: str, table: dict[str, str]) -> str:
+    return "".join(table[character] for character in characters)
+
+
+def _without_outer_braces(text: str) -> str:
+    r"""``{5}`` and ``\text{...}``-free groups around the whole lose their braces."""
+    while text.startswith("{") and text.endswith("}"):
+        depth = 0
+        for position, character in enumerate(text):
+            depth += (character == "{") - (character == "}")
+            if depth == 0 and position < len(text) - 1:
+                return text
+        text = text[1:-1].strip()
+    return text
+
+
+def clean_gold(value: Any) -> list[str]:
+    r"""The gold answers of one problem as a list of texts, as a data set publishes them.
+
+    Args:
+        value: a text, a number (142.0 becomes ``142``), or a list of them, any of which is right.
+
+    Returns:
+        The answers without dollar signs (``\$`` stays), line breaks and blanks around them; empty
+        ones are left out, so the list is empty where there is no gold answer.
+
+    Raises:
+        TypeError: for anything else, naming the type.
+    """
+    if isinstance(value, str):
+        text = re.sub(r"(?<!\\)\$+", "", value.replace("\n", " ")).strip()
+        return [text] if text else []
+    if isinstance(value, bool) or value is None:
+        raise TypeError(f"answer: {value!r}; give a text, a number, or a list of them")
+    if isinstance(value, int | float):
+        return [str(int(value)) if float(value).is_integer() else repr(value)]
+    if isinstance(value, Iterable) and not isinstance(value, bytes | dict):
+        return [text for element in value for text in clean_gold(element)]
+    raise TypeError(f"answer: {type(value).__name__}; give a text, a number, or a list of them")
