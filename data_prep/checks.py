@@ -27,6 +27,7 @@ KINDS: Mapping[str, str] = {
     "empty": "no gold answer: no response can be rewarded",
     "duplicate": "the problem of an earlier row",
     "overlap": "the problem of a held-out set",
+    "lookalike": "of a held-out problem but for signs or brackets: usually another problem",
     "unverifiable": "the gold answer, given as a response, is not graded correct",
 }
 
@@ -62,6 +63,8 @@ class HeldOut:
     """Of the set or file."""
     rows: Mapping[str, int]
     """Normalised text to row."""
+    lookalikes: Mapping[str, int]
+    """Letters and digits alone to row."""
     texts: Sequence[str]
     """As published."""
 
@@ -112,10 +115,11 @@ def read_held_out(paths: Iterable[Path]) -> list[HeldOut]:
             except (KeyError, TypeError) as error:
                 raise ValueError(f"held-out: {where}: {error.args[0]}") from error
         name = file.parent.name if file.stem == "test" else file.stem
-        rows: dict[str, int] = {}
-        for number, text in enumerate(texts):
-            rows.setdefault(normalised(text), number)
-        sets.append(HeldOut(name, rows, texts))
+        # The first row counts where a problem is there twice.
+        numbered = list(reversed(list(enumerate(texts))))
+        rows = {normalised(text): number for number, text in numbered}
+        lookalikes = {_letters_and_digits(text): number for number, text in numbered}
+        sets.append(HeldOut(name, rows, lookalikes, texts))
     return sets
 
 
@@ -150,13 +154,20 @@ def _duplicates(problems: Sequence[Problem]) -> Iterable[Finding]:
 
 
 def _overlaps(problems: Sequence[Problem], held_out: Sequence[HeldOut]) -> Iterable[Finding]:
-    for problem in problems:
-        key = normalised(problem.text)
+    for problem in problems if held_out else ():
+        key, loose_key = normalised(problem.text), _letters_and_digits(problem.text)
         for other in held_out:
+            name = f"with {other.name} row"
             if key in other.rows:
                 row = other.rows[key]
                 same = _sameness(problem.text, other.texts[row])
-                yield Finding("overlap", problem.row, {f"with {other.name} row": row, "text": same})
+                yield Finding("overlap", problem.row, {name: row, "text": same})
+            elif loose_key in other.lookalikes:
+                yield Finding("lookalike", problem.row, {name: other.lookalikes[loose_key]})
+
+
+def _letters_and_digits(text: str) -> str:
+    return re.sub(r"[\W_]", "", normalised(text))
 
 
 def _sameness(text: str, other: str) -> str:

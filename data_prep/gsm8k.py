@@ -31,7 +31,7 @@ TRAIN = MathSet(
     licence="MIT",
     file_names=("gsm8k_train",),
     read_answer=final_answer,
-    fingerprint="231d69dc41751dc2",
+    fingerprint="cd26cb424a971c42",
     template="chat",
 )
 SET = MathSet(
@@ -42,7 +42,7 @@ SET = MathSet(
     licence="MIT",
     file_names=("gsm8k_test",),
     read_answer=final_answer,
-    fingerprint="83ec410a8e95b0cc",
+    fingerprint="047b3be6673c3c30",
     template="chat",
 )
 

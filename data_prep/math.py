@@ -77,17 +77,20 @@ def prepare_sets(names: Sequence[str], options: argparse.Namespace) -> None:
         ValueError: as :func:`data_prep.prepare.prepare`, listing all sets that failed.
     """
     settings = settings_of(options)
-    ordered = sorted((SETS[name] for name in names), key=lambda each: each.split == "train")
+    # GSM8K has both: its training rows are compared with the sets before it.
+    order = [*(name for name in SETS if SETS[name].split == "test"), *SETS]
+    ordered = [SETS[name] for name in dict.fromkeys(order) if name in names]
     failed = []
     prepared: list[Path] = []
     for math_set in ordered:
         folder = options.folder / math_set.name
         training = math_set.split == "train"
-        held_out = (*settings.held_out, *prepared) if training else ()
         chosen = dataclasses.replace(
-            settings, held_out=held_out, template=settings.template or "qwen_math"
+            settings,
+            held_out=(*settings.held_out, *prepared),
+            template=settings.template or "qwen_math",
         )
-        files = (gsm8k.TRAIN, gsm8k.SET) if math_set is gsm8k.SET else (math_set,)
+        files = (gsm8k.SET, gsm8k.TRAIN) if math_set is gsm8k.SET else (math_set,)
         try:
             prepare_folder(dict.fromkeys(files, options.source_folder), folder, chosen)
         except ValueError as error:

@@ -38,7 +38,7 @@ class Hub:
     revision: str | None = None
     """Commit; None is the newest, and the manifest says which that was."""
     checked: bool = False
-    """Whether its rows have been compared with those of the paper."""
+    """Whether its rows have been compared with the reference."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Repository:
     revision: str
     """Commit."""
     checked: bool
-    """Whether its rows have been compared with those of the paper."""
+    """Whether its rows have been compared with the reference."""
 
 
 def published_answer(row: Row) -> Any:
@@ -81,7 +81,7 @@ class MathSet:
     read_answer: Callable[[Row], Any] = published_answer
     """Takes the gold answer, or several, from a row."""
     fingerprint: str | None = None
-    """:func:`fingerprint` of the paper's rows."""
+    """:func:`fingerprint` of the reference: the paper's rows, for GSM8K the published ones."""
     suspect: frozenset[str] = frozenset()
     """:func:`text_key` of the problems whose published gold is known to be wrong."""
     template: str = "qwen_math"

@@ -69,8 +69,8 @@ def default_actions(math_set: MathSet) -> dict[str, Action]:
     From training sets they are dropped: a row without a gold answer that can be reached earns
     nothing and costs its rollouts. Evaluation sets stay as published, to be comparable.
     """
-    action: Action = "drop" if math_set.split == "train" else "keep"
-    return dict.fromkeys(KINDS, action)
+    training = math_set.split == "train"
+    return {kind: "drop" if training and kind != "lookalike" else "keep" for kind in KINDS}
 
 
 def prepare(
@@ -96,9 +96,10 @@ def prepare(
     rows, origin = open_source(math_set, source, settings.revision)
     problems = read_problems(islice(rows, settings.max_rows), math_set)
     _check_number(math_set, len(problems), origin, settings)
-    same = _same_as_paper(math_set, problems, settings)
+    same = _same_as_reference(math_set, problems, settings)
 
-    findings = find(problems, read_held_out(settings.held_out))
+    held_out = settings.held_out if math_set.split == "train" else ()
+    findings = find(problems, read_held_out(held_out))
     actions = default_actions(math_set) | dict(settings.actions)
     dropped = _dropped(math_set, findings, actions)
     kept = [problem for problem in problems if problem.row not in dropped]
@@ -112,8 +113,8 @@ def prepare(
         "source_rows": len(problems),
         "expected_rows": math_set.expected_rows,
         "max_rows": settings.max_rows,
-        "same_rows_as_paper": same,
-        "checks": _check_record(findings, actions, settings.held_out),
+        "same_as_reference": same,
+        "checks": _check_record(findings, actions, held_out),
         "gold_suspect": [problem.row for problem in kept if problem.gold_suspect],
     }
     state = "unchanged" if before == entry["sha256"] else "written"
@@ -177,10 +178,10 @@ def _check_number(
         )
 
 
-def _same_as_paper(
+def _same_as_reference(
     math_set: MathSet, problems: Sequence[Problem], settings: Settings
 ) -> bool | None:
-    """Whether these are the paper's rows; None where that is not known."""
+    """Whether these are the reference's rows; None where that is not known."""
     if math_set.fingerprint is None:
         return None
     same = fingerprint(problems) == math_set.fingerprint

@@ -55,15 +55,15 @@ def print_summary(entry: Mapping[str, Any], findings: Sequence[Finding]) -> None
 
 
 def _remark(entry: Mapping[str, Any]) -> str:
-    same = entry["same_rows_as_paper"]
+    same = entry["same_as_reference"]
     if same:
-        return "these are the paper's rows"
+        return "the same rows as the reference"
     if same is False:
-        remark = "UNCHECKED: problems or answers differ from the paper's"
+        remark = "UNCHECKED: problems or answers differ from the reference"
     elif entry["max_rows"] is not None:
         remark = "UNCHECKED: the first rows only"
     else:
-        remark = "UNCHECKED: there are no rows of the paper to compare with"
+        remark = "UNCHECKED: there is no reference to compare with"
     if entry["source"]["kind"] == "hub" and not entry["source"]["checked"]:
         remark += "; this hub id was never tried by this project"
     return remark

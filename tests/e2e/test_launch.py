@@ -122,7 +122,7 @@ def test_killed_run_resumes_where_its_checkpoint_was(gsm8k_data, tmp_path):
         *MAIN,
         "--config-name=gsm8k_smoke",
         f"data.train_files={gsm8k_data}/train.parquet",
-        f"data.val_files={gsm8k_data}/heldout.parquet",
+        f"data.val_files={gsm8k_data}/test.parquet",
         f"actor_rollout_ref.model.path={gsm8k_data}/tiny_model",
         f"run_dir={run_dir}",
         f"trainer.rollout_data_dir={tmp_path}/rollouts",
