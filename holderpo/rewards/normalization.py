@@ -47,8 +47,33 @@ _GREEK = {
     chr(code): f"\\{name} "
     for code, name in zip(
         range(0x3B1, 0x3CA),
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho "
-        "sigma sigma tau upsilon phi chi psi omega".split(),
+        [
+            "alpha",
+            "beta",
+            "gamma",
+            "delta",
+            "epsilon",
+            "zeta",
+            "eta",
+            "theta",
+            "iota",
+            "kappa",
+            "lambda",
+            "mu",
+            "nu",
+            "xi",
+            "omicron",
+            "pi",
+            "rho",
+            "sigma",
+            "sigma",
+            "tau",
+            "upsilon",
+            "phi",
+            "chi",
+            "psi",
+            "omega",
+        ],
         strict=True,
     )
 } | {"Γ": r"\Gamma ", "Δ": r"\Delta ", "Θ": r"\Theta ", "Σ": r"\Sigma ", "Ω": r"\Omega "}
@@ -136,6 +161,7 @@ def clean(text: str) -> str:
     Returns:
         The cleaned text; its length is bounded by a small multiple of the input's.
     """
+    text = re.sub(r"\s+", " ", text)
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^{" + _mapped(m[0], _SUPERSCRIPT) + "}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + _mapped(m[0], _SUBSCRIPT) + "}", text)
     # A mixed number keeps its parts apart: 1½ is 1 1/2.

@@ -1,4 +1,4 @@
-r"""Numbers as people write them, read exactly: ``1,234.5``, ``\frac{3}{4}``, ``2.5 \times 10^{-3}``.
+r"""Numbers as people write them, read exactly: ``1,234.5``, ``\frac{3}{4}``, ``2e-3``.
 
 Values are fractions, so that 0.33 is not 1/3 and 2.88e-19 is not 1.60e-19.
 """
@@ -171,17 +171,17 @@ def _unsigned(text: str) -> Fraction | None:
         above, below = _decimal(match[1]), _decimal(match[2])
         return above / below if below else None
     if match := _MIXED.fullmatch(text):
-        whole, above, below = match[1], match[2] or match[4], match[3] or match[5]
-        return int(whole) + Fraction(int(above), int(below)) if int(below) else None
+        over, under = int(match[2] or match[4]), int(match[3] or match[5])
+        return int(match[1]) + Fraction(over, under) if under else None
     if match := _SCIENTIFIC.fullmatch(text):
-        exponent = next(group for group in match.groups()[1:] if group is not None)
+        exponent: str = next(group for group in match.groups()[1:] if group is not None)
         return _times_power_of_ten(_decimal(match[1]), exponent)
     if match := _POWER_OF_TEN.fullmatch(text):
         return _times_power_of_ten(Fraction(1), match[1] or match[2])
     if match := _REPEATING.fullmatch(text):
         whole, fixed, repeated = match[1] or "0", match[2], match[3]
-        value = int(whole + fixed + repeated) - int(whole + fixed)
-        return Fraction(value, 10 ** len(fixed) * (10 ** len(repeated) - 1))
+        difference = int(whole + fixed + repeated) - int(whole + fixed)
+        return Fraction(difference, 10 ** len(fixed) * (10 ** len(repeated) - 1))
     return None
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from enum import Enum
 
 from holderpo.rewards.normalization import clean
 from holderpo.rewards.numbers import Number, parse_number
@@ -25,6 +26,16 @@ MAX_ANSWER_CHARACTERS = 2000
 
 Leaf = Callable[[str, str], bool | None]
 
+
+class _NotMine(Enum):
+    """Says that a rule does not concern these two texts."""
+
+    NOT_MINE = 0
+
+
+NOT_MINE = _NotMine.NOT_MINE
+Decision = bool | None | _NotMine
+
 _NAME = r"(?:\\?[a-zA-Z]+(?:'|\s*_\s*(?:\{[^{}]*\}|\w))*)"
 _LEFT_SIDE = re.compile(
     rf"(?:\\text\s*\{{[^{{}}]*\}}|{_NAME}(?:\s*\([^()=]*\))?|\\angle\s*[A-Z]+|\|?\s*[A-Z]{{2}}\s*\|?"
@@ -33,14 +44,8 @@ _LEFT_SIDE = re.compile(
 _BASE = re.compile(
     r"(?:\\text\s*\{)?([0-9A-Za-z]+)\}?\s*_\s*(?:\{?\s*(?:\\text\s*\{)?(\w+)\}?\s*\}?)"
 )
-_BASE_NAMES = {
-    name: str(number)
-    for number, name in enumerate(
-        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen".split(),
-        start=2,
-    )
-}
+_BASE_NAMES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"}
+_BASE_NAMES |= {"eight": "8", "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16"}
 _CHOICE = re.compile(r"\(?([A-Z])\)?")
 _CHOSEN = re.compile(r"(?:\(([A-Za-z])\)|([A-Za-z])\)|([A-Za-z])[.:])\s*\S.*", re.DOTALL)
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
@@ -110,7 +115,7 @@ def match(answer: str, gold: str, leaf: Leaf) -> bool | None:
         return True
     for decide in _DECISIONS:
         decision = decide(answer, gold, leaf)
-        if decision is not NotImplemented:
+        if not isinstance(decision, _NotMine):
             return decision
     return leaf(answer, gold)
 
@@ -137,22 +142,22 @@ def _without_left_sides(answer: str, gold: str) -> tuple[str, str]:
     return stripped[0], stripped[1]
 
 
-def _chains(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _chains(answer: str, gold: str, leaf: Leaf) -> Decision:
     """``2 + 3 = 5`` against ``5``: every member of the chain must be equal to the other side."""
     left, right = (split_top_level(text, _RELATION) for text in (answer, gold))
     if (len(left) > 1) == (len(right) > 1) or any(
         split_top_level(side, _AND)[1:] for side in (answer, gold)
     ):
-        return NotImplemented
+        return NOT_MINE
     if len(left) > 1:
         return _ordered(left, [gold] * len(left), leaf)
     return match(answer, right[-1], leaf)
 
 
-def _numbers(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _numbers(answer: str, gold: str, leaf: Leaf) -> Decision:
     left, right = parse_number(answer), parse_number(gold)
     if left is None or right is None:
-        return NotImplemented
+        return NOT_MINE
     return _same_number(left, right)
 
 
@@ -169,12 +174,12 @@ def _same_number(left: Number, right: Number) -> bool:
     return (left.unit, right.unit) == ("", "%") and 100 * left.value == right.value
 
 
-def _bases(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _bases(answer: str, gold: str, leaf: Leaf) -> Decision:
     left, right = _BASE.fullmatch(answer), _BASE.fullmatch(gold)
     if right is None or not right[1][0].isdigit():
-        return NotImplemented
+        return NOT_MINE
     if left is None:
-        return False if parse_number(answer) is not None else NotImplemented
+        return False if parse_number(answer) is not None else NOT_MINE
     return _numeral(left) == _numeral(right)
 
 
@@ -183,11 +188,11 @@ def _numeral(found: re.Match[str]) -> tuple[str, str]:
     return found[1].lstrip("0").upper() or "0", _BASE_NAMES.get(base, base)
 
 
-def _choices(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _choices(answer: str, gold: str, leaf: Leaf) -> Decision:
     """Letters of a multiple choice, with or without parentheses, text and the chosen option."""
     wanted = _CHOICE.fullmatch(_unwrapped(gold))
     if wanted is None:
-        return NotImplemented
+        return NOT_MINE
     given = _unwrapped(answer)
     is_option = "(" in _unwrapped(gold) or "\\text" in gold
     if re.fullmatch(r"\(?[A-Za-z]\)?[.:]?", given):
@@ -195,7 +200,7 @@ def _choices(answer: str, gold: str, leaf: Leaf) -> bool | None:
         return letter == wanted[1] or (is_option and letter.upper() == wanted[1])
     chosen = _CHOSEN.fullmatch(given)
     if chosen is None:
-        return NotImplemented
+        return NOT_MINE
     return next(letter for letter in chosen.groups() if letter) == wanted[1]
 
 
@@ -203,10 +208,10 @@ def _unwrapped(text: str) -> str:
     return _TEXT.sub(r"\1", text).strip()
 
 
-def _lists(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _lists(answer: str, gold: str, leaf: Leaf) -> Decision:
     left, right = _elements(answer), _elements(gold)
     if left is None and right is None:
-        return NotImplemented
+        return NOT_MINE
     if left is None or right is None:
         alone, other = (answer, right) if left is None else (gold, left)
         # A set of one, or an expression whose value may be a set: not for us to say.
@@ -214,7 +219,7 @@ def _lists(answer: str, gold: str, leaf: Leaf) -> bool | None:
             return match(answer, other[0], leaf) if left is None else match(other[0], gold, leaf)
         if parse_number(alone) is not None or bracketed(alone) is not None:
             return False
-        return NotImplemented
+        return NOT_MINE
     return _unordered(_common_names_off(left, right), _common_names_off(right, left), leaf)
 
 
@@ -237,19 +242,10 @@ def _plus_minus(text: str) -> list[str]:
     r"""Both values of an expression with one ``\pm``."""
     if len(re.findall(r"\\pm(?![a-zA-Z])", text)) != 1 or "\\mp" in text:
         return [text]
-    before, after = re.split(r"\\pm(?![a-zA-Z])", text)
-    name = ""
-    if "=" in before:
-        name, _, before = before.rpartition("=")
-        name += "="
-    return (
-        [f"{name}{before.strip()}{sign}{after.strip()}" for sign in ("+", "-")]
-        if before.strip()
-        else [
-            f"{name}{after.strip()}",
-            f"{name}-{after.strip()}",
-        ]
-    )
+    before, after = (part.strip() for part in re.split(r"\\pm(?![a-zA-Z])", text))
+    name, equals, before = before.rpartition("=")
+    plus = "+" if before.strip() else ""
+    return [f"{name}{equals}{before}{sign}{after}" for sign in (plus, "-")]
 
 
 def _common_names_off(parts: Sequence[str], other: Sequence[str]) -> list[str]:
@@ -292,21 +288,21 @@ def _nothing(answer: str, gold: str) -> None:
     return None
 
 
-def _unions(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _unions(answer: str, gold: str, leaf: Leaf) -> Decision:
     left, right = (split_top_level(text, r"\\cup(?![a-zA-Z])") for text in (answer, gold))
     if len(left) == 1 or len(right) == 1 or len(left) != len(right):
-        return NotImplemented
+        return NOT_MINE
     return _unordered(left, right, leaf) or None
 
 
-def _brackets(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _brackets(answer: str, gold: str, leaf: Leaf) -> Decision:
     """Tuples and intervals: the same brackets, the same elements in the same order."""
     left, right = bracketed(answer), bracketed(gold)
     if left is None or right is None:
-        return NotImplemented
+        return NOT_MINE
     a, g = (split_top_level(inside[1], ",|;") for inside in (left, right))
     if len(a) == 1 and len(g) == 1:
-        return NotImplemented
+        return NOT_MINE
     if (left[0], left[2]) != (right[0], right[2]) or len(a) != len(g):
         return False
     return _ordered(a, g, leaf)
@@ -321,10 +317,10 @@ def _ordered(left: Sequence[str], right: Sequence[str], leaf: Leaf) -> bool | No
     return None if None in decisions else True
 
 
-def _matrices(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _matrices(answer: str, gold: str, leaf: Leaf) -> Decision:
     left, right = parse_matrix(answer), parse_matrix(gold)
     if left is None or right is None:
-        return NotImplemented
+        return NOT_MINE
     if left.fence != right.fence or _shape(left) != _shape(right):
         return False
     return _ordered(
@@ -334,7 +330,7 @@ def _matrices(answer: str, gold: str, leaf: Leaf) -> bool | None:
     )
 
 
-def _vectors(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _vectors(answer: str, gold: str, leaf: Leaf) -> Decision:
     """A column or row vector written as a tuple."""
     for one, other in ((answer, gold), (gold, answer)):
         matrix, inside = parse_matrix(one), bracketed(other)
@@ -343,21 +339,21 @@ def _vectors(answer: str, gold: str, leaf: Leaf) -> bool | None:
         entries = [entry for row in matrix.rows for entry in row]
         parts = split_top_level(inside[1], ",")
         if matrix.fence or 1 not in (len(matrix.rows), len(matrix.rows[0])) or len(parts) < 2:
-            return NotImplemented
+            return NOT_MINE
         if len(entries) != len(parts):
             return False
         return _ordered(*((entries, parts) if one is answer else (parts, entries)), leaf)
-    return NotImplemented
+    return NOT_MINE
 
 
 def _shape(matrix: Matrix) -> list[int]:
     return [len(row) for row in matrix.rows]
 
 
-def _words(answer: str, gold: str, leaf: Leaf) -> bool | None:
+def _words(answer: str, gold: str, leaf: Leaf) -> Decision:
     """Answers in words, times of the day and names, without regard to case and punctuation."""
     if not (_is_prose(gold) or _TIME.search(gold)):
-        return NotImplemented
+        return NOT_MINE
     if _folded(answer) == _folded(gold):
         return True
     return False if _is_prose(answer) or parse_number(answer) is not None else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 # More parts than this are not taken apart.
 MAX_PARTS = 200
 
-_OPENING, _CLOSING = "([{", ")]}"
+_OPENING, _CLOSING = ("(", "[", "{", "\\{"), (")", "]", "}", "\\}")
 _MATRIX = re.compile(
     r"\\begin\s*\{([pbBvV]?matrix|smallmatrix|array)\}\s*(?:\{[lcr|\s]*\})?(.*)\\end\s*\{\1\}",
     re.DOTALL,
@@ -43,7 +43,8 @@ def split_top_level(text: str, separator: str) -> list[str]:
     pattern = re.compile(
         rf"\\begin\b|\\end\b|({separator})|(?:\\[{{}}]|[()\[\]{{}}])|\\.", re.DOTALL
     )
-    parts, start, depth, level = [], 0, 0, 0
+    parts: list[str] = []
+    start = depth = level = 0
     for match in pattern.finditer(text):
         token = match[0]
         if match[1] is not None:
@@ -52,9 +53,9 @@ def split_top_level(text: str, separator: str) -> list[str]:
                 start = match.end()
         elif token in ("\\begin", "\\end"):
             level += 1 if token == "\\begin" else -1
-        elif token[-1] in _OPENING and token[-1:] and (len(token) == 1 or token in ("\\{",)):
+        elif token in _OPENING:
             depth += 1
-        elif token[-1] in _CLOSING and (len(token) == 1 or token in ("\\}",)):
+        elif token in _CLOSING:
             depth = max(depth - 1, 0)
     parts.append(text[start:].strip())
     return parts
@@ -85,9 +86,9 @@ def _never_closes_early(content: str) -> bool:
     depth = 0
     for match in re.finditer(r"\\[{}]|\\.|[()\[\]{}]", content, re.DOTALL):
         token = match[0]
-        if token in ("\\{", "(", "[", "{"):
+        if token in _OPENING:
             depth += 1
-        elif token in ("\\}", ")", "]", "}"):
+        elif token in _CLOSING:
             depth -= 1
             if depth < 0:
                 return False
