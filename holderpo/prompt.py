@@ -1,12 +1,12 @@
-r"""Prompt templates: how a question becomes the text that a model continues.
+"""Prompt templates: how a question becomes the text that a model continues.
 
 Results are only comparable between identical prompts, so these are the exact texts of the recipes
 they come from, and data, training and evaluation all take them from here. A prepared row carries
 the name of its template.
 
-**Source**: ``qwen_math``, ``r1`` and ``none`` are the templates of Dr. GRPO's minimal R1-Zero recipe
-on oat (github.com/sail-sg/understand-r1-zero, ``train_zero_math.py``, where ``none`` is called
-``no``); the code released with HölderPO has the same texts and trains with ``qwen_math``.
+**Source**: ``qwen_math``, ``r1`` and ``none`` are the templates of Dr. GRPO's minimal R1-Zero
+recipe on oat (github.com/sail-sg/understand-r1-zero, ``train_zero_math.py``, where ``none`` is
+called ``no``); the code released with HölderPO has the same texts and trains with ``qwen_math``.
 """
 
 from __future__ import annotations

@@ -1,34 +1,53 @@
-"""Reward for mathematical answers, by math-verify."""
+"""Reward for mathematical answers, as a custom reward function of verl.
+
+``reward.custom_reward_function: {path: pkg://holderpo.rewards.math, name: compute_score}``
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from math_verify import LatexExtractionConfig, parse, verify
+from holderpo.rewards.grading import DEFAULT_TIMEOUT_SECONDS, agrade
+from holderpo.rewards.verdict import Status
 
 
-def compute_score(
-    data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any
+async def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str | Iterable[str],
+    extra_info: Any = None,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    **_: Any,
 ) -> dict[str, float]:
-    r"""1 if the last boxed answer of the response equals the ground truth, else 0.
+    r"""1 if the last boxed or tagged answer equals a ground truth, else 0.
 
-    math-verify's own time limits are off: they work by signal, which fails outside a process's
-    main thread, where reward functions run.
+    A coroutine, which verl awaits in its reward worker; the symbolic comparison runs in processes
+    of their own, so that no answer can stop the worker. It never raises: verl would count the
+    whole prompt group as failed.
 
     Args:
         data_source: name of the data set (unused).
-        solution_str: the response; only an answer in ``\\boxed{}`` counts.
-        ground_truth: the answer as LaTeX or plain text.
+        solution_str: the response, without the prompt.
+        ground_truth: one gold answer or several, any of which is right.
         extra_info: the row's extra information (unused).
+        timeout_seconds: wall clock of one answer; ``reward.custom_reward_function.reward_kwargs``.
 
     Returns:
-        ``score`` and ``acc``, both 0 or 1, as verl's reward manager takes them.
+        ``score`` and ``acc``, both 0 or 1, and as 0 or 1 why there was no verdict: ``no_answer``,
+        ``unparseable``, ``grader_timeout``, ``grader_error``. Always the same keys.
     """
-    start = solution_str.rfind("\\boxed")
-    if start < 0:
-        return {"score": 0.0, "acc": 0.0}
-    extraction = [LatexExtractionConfig(boxed_match_priority=0)]
-    gold = parse(f"\\boxed{{{ground_truth}}}", extraction, parsing_timeout=None)
-    answer = parse(solution_str[start:], extraction, parsing_timeout=None)
-    score = float(verify(gold, answer, timeout_seconds=None))
-    return {"score": score, "acc": score}
+    golds = ground_truth if isinstance(ground_truth, str) else [str(each) for each in ground_truth]
+    try:
+        verdict = await agrade(solution_str, golds, timeout_seconds=timeout_seconds)
+        score, status = verdict.score, verdict.status
+    except Exception:
+        score, status = 0.0, Status.ERROR
+    return {
+        "score": score,
+        "acc": score,
+        "no_answer": float(status is Status.NO_ANSWER),
+        "unparseable": float(status is Status.UNPARSEABLE),
+        "grader_timeout": float(status is Status.TIMEOUT),
+        "grader_error": float(status is Status.ERROR),
+    }

@@ -20,6 +20,7 @@ RELATIVE_TOLERANCE = 1e-6
 
 # What no mathematical answer holds; the parser would read on behind it.
 _FOREIGN = re.compile(r'["#@?;`]|%.|(?<![\\{}])\b_|__|\\(?:input|def|write|catcode|csname)|//')
+_LETTER_UNIT = re.compile(r"\d\s+[a-zA-Z]$")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
 
 
@@ -63,6 +64,11 @@ def _equal(answer: str, gold: str) -> bool:
     (answer_body, answer_unit), (gold_body, gold_unit) = split_unit(answer), split_unit(gold)
     if answer_unit and gold_unit and answer_unit != gold_unit:
         return False
+    if (
+        any(_LETTER_UNIT.search(body) for body in (answer_body, gold_body))
+        and answer_unit != gold_unit
+    ):
+        return False  # "5 m" against "5 cm"
     parsed_answer = _parse(answer_body)
     if not parsed_answer:
         raise UnparseableError(answer)

@@ -1,5 +1,7 @@
 """Rewards as verl's reward loop calls them: by keyword, off the main thread."""
 
+import asyncio
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,8 +11,12 @@ from holderpo.rewards import exact_match, math
 
 def score(module, response, gold):
     call = {"data_source": "x", "solution_str": response, "ground_truth": gold, "extra_info": {}}
-    with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(lambda: module.compute_score(**call)).result()
+    function = module.compute_score
+    if inspect.iscoroutinefunction(function):
+        result = asyncio.run(function(**call))
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            result = pool.submit(lambda: function(**call)).result()
     assert result["score"] == result["acc"]
     return result["score"]
 
