@@ -9,6 +9,7 @@ import pytest
 from data_prep import aime24, amc23, dapo17k, math500, math_level3to5, minerva
 from data_prep.command import ensure_tiny_model, run
 from data_prep.math_set import Hub, MathSet, read_problems
+from data_prep.prepare import Settings, prepare
 from holderpo.prompt import TEMPLATES, render
 
 TRAIN = MathSet(name="exercises", split="train", expected_rows=4, file_names=("rows",))
@@ -114,6 +115,9 @@ def test_overlap_is_dropped_from_training_sets_only(source, tmp_path):
     overlap = manifest["files"][0]["checks"]["overlap"]
     assert overlap["found"] == [{"row": 1, "with exam row": 0, "text": "normalised"}]
     assert overlap["held_out"] == [str(held_out)]
+    settings = Settings(held_out=(held_out,), actions={"overlap": "drop"})
+    entry = prepare(TEST, source=source, folder=tmp_path / "test", settings=settings)
+    assert (entry["rows"], entry["checks"]["overlap"]["found"]) == (4, [])
 
 
 def test_running_again_changes_nothing_and_says_so(source, tmp_path, capsys):
