@@ -102,7 +102,7 @@ def test_golds_that_are_not_graded_correct_against_themselves():
     rows = [
         Problem(0, "a", (r"\frac{1}{2}",)),
         Problem(1, "b", (r"\frac{1}{2",)),  # Its box never closes.
-        Problem(2, "c", ("7", "{7")),  # One good alternative does not vouch for the other.
+        Problem(2, "c", ("7", "7}")),  # One good alternative does not vouch for the other.
         Problem(3, "d", (r"x \in [0, 1)",)),
     ]
     findings = find(rows, [])
