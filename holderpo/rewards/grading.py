@@ -1,33 +1,38 @@
 """Grading answers: one, many, or from a coroutine.
 
 The quick comparison runs in the caller; what it leaves open goes to grading processes with a hard
-limit of time and memory (:mod:`holderpo.rewards.pool`). No input makes these functions hang, and
-none but a wrong type makes them raise.
+limit of time and memory (:mod:`holderpo.rewards.pool`). No text makes these functions hang or
+raise, only an argument of the wrong type.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from numbers import Real
+from typing import Any
 
 from holderpo.rewards.extraction import extract_answer
+from holderpo.rewards.normalization import clean_gold
 from holderpo.rewards.pool import shared_pool
 from holderpo.rewards.quick import MAX_ANSWER_CHARACTERS, quick_match
 from holderpo.rewards.verdict import Status, Verdict
 
-Gold = str | int | float | Sequence[str]
+Gold = str | float | Sequence[str] | Sequence[float]
 
-# Wall clock of one answer; its CPU time is limited to pool.CPU_SECONDS long before.
+# Wall clock of one answer; the CPU time of a comparison is limited to pool.CPU_SECONDS.
 DEFAULT_TIMEOUT_SECONDS = 10.0
-_CACHED_VERDICTS = 4096
+REMEMBERED_VERDICTS = 4096
 
 # Outcomes that would be the same another time.
 _DEFINITE = (Status.CORRECT, Status.WRONG, Status.UNPARSEABLE)
-_cache: OrderedDict[tuple[str, tuple[str, ...]], Status] = OrderedDict()
-_cache_lock = threading.Lock()
+
+_Key = tuple[str, tuple[str, ...]]
+_Started = tuple[str | None, Status | Future[str]]
 
 
 def grade(
@@ -38,11 +43,12 @@ def grade(
     Args:
         response: what the model wrote, without the prompt. Its last complete ``\boxed{}`` or
             closed ``<answer>`` tags hold the answer; nothing else counts.
-        gold: the gold answer, or several of which any is right.
+        gold: the gold answer, or several of which any is right; numbers may be numbers.
         timeout_seconds: wall clock, from the moment a grading process has the answer.
 
     Returns:
-        The verdict.
+        The verdict; of several golds, none of them right, the clearest: that a comparison was not
+        finished (it might have been right), then wrong, then unparseable.
 
     Raises:
         TypeError: for a response that is no text, or a gold that is no text or number.
@@ -67,71 +73,107 @@ def grade_many(
         TypeError: as :func:`grade`, before anything is graded.
         ValueError: as :func:`grade`.
     """
-    started = [_start(response, gold, timeout_seconds) for response, gold in pairs]
-    return [_finish(answer, golds, outcome) for answer, golds, outcome in started]
+    checked = [_checked(response, gold, timeout_seconds) for response, gold in pairs]
+    started = [_start(response, golds, timeout_seconds) for response, golds in checked]
+    return [
+        _verdict(answer, state if isinstance(state, Status) else Status(state.result()))
+        for answer, state in started
+    ]
 
 
 async def agrade(
     response: str, gold: Gold, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 ) -> Verdict:
     """Grade one response without blocking the event loop; as :func:`grade`."""
-    answer, golds, outcome = _start(response, gold, timeout_seconds)
-    if isinstance(outcome, Future):
-        await asyncio.wait([asyncio.wrap_future(outcome)])
-    return _finish(answer, golds, outcome)
+    response, golds = _checked(response, gold, timeout_seconds)
+    answer, state = _start(response, golds, timeout_seconds)
+    if isinstance(state, Future):
+        state = Status(await asyncio.wrap_future(state))
+    return _verdict(answer, state)
 
 
-_Started = tuple[str | None, tuple[str, ...], "Status | Future[str]"]
+class _Outcomes:
+    """Outcomes of the symbolic comparison: the last definite ones, and those on their way.
+
+    The responses of a prompt group often have the same answer; it is compared once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[_Key, Status] = OrderedDict()
+        self._under_way: dict[tuple[_Key, float], Future[str]] = {}
+
+    def get(self, answer: str, golds: tuple[str, ...], timeout_seconds: float) -> Any:
+        """The outcome of a comparison, or the future of it."""
+        key = (answer, golds)
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+            future = self._under_way.get((key, timeout_seconds))
+            if future is not None:
+                return future
+            future = shared_pool().submit(answer, golds, timeout_seconds=timeout_seconds)
+            self._under_way[key, timeout_seconds] = future
+        future.add_done_callback(lambda done: self._settle(key, timeout_seconds, done))
+        return future
+
+    def _settle(self, key: _Key, timeout_seconds: float, done: Future[str]) -> None:
+        status = Status(done.result())
+        with self._lock:
+            self._under_way.pop((key, timeout_seconds), None)
+            if status in _DEFINITE:
+                self._known[key] = status
+                if len(self._known) > REMEMBERED_VERDICTS:
+                    self._known.popitem(last=False)
 
 
-def _start(response: str, gold: Gold, timeout_seconds: float) -> _Started:
-    if not isinstance(response, str):
-        raise TypeError(f"response: {type(response).__name__}; give a text")
-    if not timeout_seconds > 0:
-        raise ValueError(f"timeout_seconds: {timeout_seconds!r}; give seconds above 0")
-    golds = _golds(gold)
+def _start(response: str, golds: tuple[str, ...], timeout_seconds: float) -> _Started:
+    """Extract the answer, compare it quickly, and queue what that leaves open."""
     answer = extract_answer(response)
     if answer is None:
-        return None, golds, Status.NO_ANSWER
+        return None, Status.NO_ANSWER
     if not golds:
-        return answer, golds, Status.ERROR  # There is nothing to compare with.
+        return answer, Status.ERROR  # There is nothing to compare with.
     if len(answer) > MAX_ANSWER_CHARACTERS:
-        return answer[:MAX_ANSWER_CHARACTERS], golds, Status.UNPARSEABLE
-    with _cache_lock:
-        known = _cache.get((answer, golds))
-        if known is not None:
-            _cache.move_to_end((answer, golds))
-            return answer, golds, known
+        return answer[:MAX_ANSWER_CHARACTERS], Status.UNPARSEABLE
     open_golds = []
-    for each in golds:
-        decision = quick_match(answer, each)
+    for gold in golds:
+        decision = quick_match(answer, gold)
         if decision:
-            return answer, golds, Status.CORRECT
+            return answer, Status.CORRECT
         if decision is None:
-            open_golds.append(each)
+            open_golds.append(gold)
     if not open_golds:
-        return answer, golds, Status.WRONG
-    pool = shared_pool()
-    return answer, golds, pool.submit(answer, open_golds, timeout_seconds=timeout_seconds)
+        return answer, Status.WRONG
+    return answer, _outcomes.get(answer, tuple(open_golds), timeout_seconds)
 
 
-def _finish(answer: str | None, golds: tuple[str, ...], outcome: Status | Future[str]) -> Verdict:
-    status = outcome if isinstance(outcome, Status) else Status(outcome.result())
-    if answer is not None and status in _DEFINITE:
-        with _cache_lock:
-            _cache[answer, golds] = status
-            if len(_cache) > _CACHED_VERDICTS:
-                _cache.popitem(last=False)
+def _verdict(answer: str | None, status: Status) -> Verdict:
     return Verdict(float(status is Status.CORRECT), answer, status)
 
 
-def _golds(gold: Gold) -> tuple[str, ...]:
-    elements = [gold] if isinstance(gold, str | int | float) else gold
-    if isinstance(elements, bytes | dict) or not isinstance(elements, Iterable):
+def _checked(response: Any, gold: Any, timeout_seconds: Any) -> tuple[str, tuple[str, ...]]:
+    if not isinstance(response, str):
+        raise TypeError(f"response: {type(response).__name__}; give a text")
+    if not isinstance(timeout_seconds, int | float) or not timeout_seconds > 0:
+        raise ValueError(f"timeout_seconds: {timeout_seconds!r}; give a number above 0")
+    if isinstance(gold, bytes | bytearray | dict) or not isinstance(gold, Iterable | Real):
         raise TypeError(f"gold: {type(gold).__name__}; give a text, a number or a list of texts")
-    texts = []
-    for element in elements:
-        if isinstance(element, bool) or not isinstance(element, str | int | float):
+    texts: list[str] = []
+    for element in [gold] if isinstance(gold, str | Real) else gold:
+        if isinstance(element, bool) or not isinstance(element, str | Real):
             raise TypeError(f"gold: a list with {type(element).__name__}; give a list of texts")
-        texts.append(str(element).strip())
-    return tuple(text for text in texts if text)
+        number = element if isinstance(element, str | int) else float(element)
+        texts += clean_gold(number)
+    return response, tuple(texts)
+
+
+def _forget_after_fork() -> None:
+    """What is under way is with the parent, and so may be the lock."""
+    global _outcomes
+    _outcomes = _Outcomes()
+
+
+_outcomes = _Outcomes()
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
 from typing import Any
 
 from holderpo.rewards.grading import DEFAULT_TIMEOUT_SECONDS, agrade
 from holderpo.rewards.verdict import Status
 
+# Statuses without a verdict; each is a key of the result, 0 or 1, and on average a share.
+FAILURES = (Status.NO_ANSWER, Status.UNPARSEABLE, Status.TIMEOUT, Status.ERROR)
+
 
 async def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: str | Iterable[str],
+    ground_truth: Any,
     extra_info: Any = None,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     **_: Any,
@@ -24,7 +27,7 @@ async def compute_score(
 
     A coroutine, which verl awaits in its reward worker; the symbolic comparison runs in processes
     of their own, so that no answer can stop the worker. It never raises: verl would count the
-    whole prompt group as failed.
+    whole prompt group as failed. What would have raised is warned of and counts as ``error``.
 
     Args:
         data_source: name of the data set (unused).
@@ -35,19 +38,13 @@ async def compute_score(
 
     Returns:
         ``score`` and ``acc``, both 0 or 1, and as 0 or 1 why there was no verdict: ``no_answer``,
-        ``unparseable``, ``grader_timeout``, ``grader_error``. Always the same keys.
+        ``unparseable``, ``timeout``, ``error``. Always the same keys.
     """
-    golds = ground_truth if isinstance(ground_truth, str) else [str(each) for each in ground_truth]
     try:
-        verdict = await agrade(solution_str, golds, timeout_seconds=timeout_seconds)
+        verdict = await agrade(solution_str, ground_truth, timeout_seconds=timeout_seconds)
         score, status = verdict.score, verdict.status
-    except Exception:
+    except Exception as error:
+        warnings.warn(f"not graded ({data_source}): {error}", RuntimeWarning, stacklevel=1)
         score, status = 0.0, Status.ERROR
-    return {
-        "score": score,
-        "acc": score,
-        "no_answer": float(status is Status.NO_ANSWER),
-        "unparseable": float(status is Status.UNPARSEABLE),
-        "grader_timeout": float(status is Status.TIMEOUT),
-        "grader_error": float(status is Status.ERROR),
-    }
+    failures = {failure.value: float(status is failure) for failure in FAILURES}
+    return {"score": score, "acc": score, **failures}

@@ -4,46 +4,87 @@ Each process belongs to one thread, which hands it one job at a time, waits no l
 job's limit, and otherwise kills the process and starts another. The limit counts from the moment
 the process has the job, so waiting in the queue costs nothing.
 
-Why not a pool of the standard library or of pebble: both start processes by multiprocessing, whose
-spawn runs the caller's main module again in every worker. That fails for a script without a main
-guard and, in a Ray actor, imports Ray and verl into each worker. These start ``python -m``
-afresh, and need nothing of their caller.
+Why no library: pebble's pool, which also kills what is late, was tried (5.1.1, two workers). By
+multiprocessing's spawn and forkserver it runs the caller's main module again in every worker, so a
+script without a main guard never got an answer; with its idle workers stopped (SIGSTOP) a job with
+a limit of 2 s had no result after 15 s, because a worker must take the job before its clock starts;
+and after a SIGKILL of the caller two busy workers went on for good. The standard library's pools
+have no limit for a job at all. The processes here start ``python -c`` afresh and need nothing of
+their caller.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
-import select
+import queue
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
+from typing import NamedTuple
 
-# CPU seconds of one answer inside the process; legitimate ones took at most 0.46.
+# CPU seconds of one comparison inside the process; legitimate ones took at most 0.46.
 CPU_SECONDS = 1.0
 # Address space of a process, and the resident size from which on it is replaced.
 MEMORY_BYTES = 1536 * 2**20
 REPLACED_FROM_BYTES = 600 * 2**20
+MAX_PROCESSES = 4
 # Importing math-verify takes 1 s, on a busy machine much longer.
 _START_SECONDS = 120.0
+_START_ATTEMPTS = 3
+# An answer may have been with a process that died for another reason: it gets one more.
+_ATTEMPTS = 2
+
+logger = logging.getLogger(__name__)
 
 
 class WorkerDiedError(RuntimeError):
-    """A grading process ended by itself."""
+    """A grading process ended by itself, or did not start."""
 
 
 class GradingProcess:
     """One process; used by one thread."""
 
     def __init__(self) -> None:
-        """No process yet: the first job starts it."""
+        """No process yet: the first job, or :meth:`start`, starts it."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
         self._unread = b""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, if there is one."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def start(self) -> None:
+        """Start the process, unless it is there, and wait until it has imported everything.
+
+        Raises:
+            WorkerDiedError: if it does not start.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return
+        for attempt in range(_START_ATTEMPTS):
+            self.kill()
+            try:
+                self._launch()
+                said, _ = self._receive(time.monotonic() + _START_SECONDS)
+                if said == "ready":
+                    return
+                reason = said
+            except (OSError, EOFError, ValueError) as error:
+                reason = repr(error)
+            logger.warning("grading process does not start (attempt %d): %s", attempt + 1, reason)
+        self.kill()
+        raise WorkerDiedError(f"grading process does not start: {reason}")
 
     def judge(self, answer: str, golds: Sequence[str], *, timeout_seconds: float) -> str:
         """Have one answer compared.
@@ -59,89 +100,90 @@ class GradingProcess:
         Raises:
             WorkerDiedError: if the process ended while it had the job, or does not start.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
+        self.start()
+        assert self._channel is not None
+        deadline = time.monotonic() + timeout_seconds
         try:
-            process.stdin.write(json.dumps([answer, list(golds)]).encode() + b"\n")
-            process.stdin.flush()
-            outcome, resident = self._result(timeout_seconds)
+            self._channel.settimeout(timeout_seconds)
+            self._channel.sendall(json.dumps([answer, list(golds)]).encode() + b"\n")
+            outcome, resident_bytes = self._receive(deadline)
         except TimeoutError:
             self.kill()
             return "timeout"
         except (OSError, EOFError, ValueError) as error:
             self.kill()
             raise WorkerDiedError(f"grading process ended: {error!r}") from error
-        if resident > REPLACED_FROM_BYTES:
+        if resident_bytes > REPLACED_FROM_BYTES:
             self.kill()
         return outcome
 
     def kill(self) -> None:
         """End the process; the next job starts another."""
-        process, self._process, self._unread = self._process, None, b""
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:
-                    continue  # A job that was never read: nothing to save.
+        process, self._process = self._process, None
+        channel, self._channel = self._channel, None
+        self._unread = b""
+        if process is not None:
+            process.kill()
+            process.wait()
+        if channel is not None:
+            channel.close()
 
-    def _start(self) -> None:
-        self.kill()
+    def _launch(self) -> None:
+        # The worker must find this package, and no module of the caller's working directory (-P).
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "holderpo.rewards.worker", str(CPU_SECONDS), str(MEMORY_BYTES)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )
-        try:
-            self._result(_START_SECONDS)
-        except (TimeoutError, OSError, EOFError, ValueError) as error:
-            self.kill()
-            raise WorkerDiedError(f"grading process does not start: {error!r}") from error
+        command = f"from holderpo.rewards.worker import main; main({CPU_SECONDS}, {MEMORY_BYTES})"
+        # A socket rather than pipes: sending has a limit too, should the process be stopped.
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", command],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            )
 
-    def _result(self, timeout_seconds: float) -> tuple[str, int]:
-        """Read one line of the process within the limit."""
-        process = self._process
-        assert process is not None
-        assert process.stdout is not None
-        deadline = time.monotonic() + timeout_seconds
+    def _receive(self, deadline: float) -> tuple[str, int]:
+        """Read one line of the process, until the deadline."""
+        assert self._channel is not None
         while b"\n" not in self._unread:
             remaining = deadline - time.monotonic()
-            ready, _, _ = select.select([process.stdout], [], [], max(remaining, 0))
-            if not ready:
-                raise TimeoutError
-            received = os.read(process.stdout.fileno(), 65_536)
+            if remaining <= 0:
+                raise TimeoutError("no answer within the limit")
+            self._channel.settimeout(remaining)
+            received = self._channel.recv(65_536)
             if not received:
                 raise EOFError("end of output")
             self._unread += received
         line, _, self._unread = self._unread.partition(b"\n")
-        outcome, resident = json.loads(line)
-        return outcome, resident
+        outcome, resident_bytes = json.loads(line)
+        return str(outcome), int(resident_bytes)
+
+
+class _Job(NamedTuple):
+    answer: str
+    golds: tuple[str, ...]
+    timeout_seconds: float
+    outcome: Future[str]
 
 
 class GradingPool:
-    """A fixed number of grading processes, usable from any thread."""
+    """At most a fixed number of grading processes, usable from any thread."""
 
     def __init__(self, num_processes: int) -> None:
-        """Start nothing yet: each process starts with its first job.
+        """Start nothing yet: a process starts when a job finds all others busy.
 
         Args:
             num_processes: above 0.
         """
-        self._executor = ThreadPoolExecutor(num_processes, thread_name_prefix="grading")
-        self._own = threading.local()
-        self._processes: list[GradingProcess] = []
+        self._num_processes = num_processes
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._num_waiting = 0
+        self._closed = False
+        self.processes: list[GradingProcess] = []
 
     def submit(self, answer: str, golds: Sequence[str], *, timeout_seconds: float) -> Future[str]:
         """Queue one answer.
@@ -152,27 +194,63 @@ class GradingPool:
             timeout_seconds: wall clock, from the moment a process has the job.
 
         Returns:
-            A future of the outcome, which never raises :class:`WorkerDiedError`: a job whose
+            A future of the outcome, which raises nothing and cannot be cancelled: a job whose
             process dies is tried once more, then it is an ``error``.
-        """
-        return self._executor.submit(self._judge, answer, golds, timeout_seconds)
 
-    def kill_processes(self) -> None:
-        """End all processes, at the end of the program."""
-        for process in self._processes:
+        Raises:
+            RuntimeError: if the pool is closed.
+        """
+        job = _Job(answer, tuple(golds), timeout_seconds, Future())
+        job.outcome.set_running_or_notify_cancel()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the grading pool is closed")
+            if self._num_waiting > 0:
+                self._num_waiting -= 1
+            elif len(self.processes) < self._num_processes:
+                self.processes.append(GradingProcess())
+                threading.Thread(
+                    target=self._serve, args=[self.processes[-1]], name="grading", daemon=True
+                ).start()
+            self._jobs.put(job)
+        return job.outcome
+
+    def close(self) -> None:
+        """End all processes; jobs that are not done become errors."""
+        with self._lock:
+            self._closed = True
+            for _ in self.processes:
+                self._jobs.put(None)
+        for process in self.processes:
             process.kill()
 
-    def _judge(self, answer: str, golds: Sequence[str], timeout_seconds: float) -> str:
-        process: GradingProcess | None = getattr(self._own, "process", None)
-        if process is None:
-            process = self._own.process = GradingProcess()
-            self._processes.append(process)
-        for _ in range(2):
-            try:
-                return process.judge(answer, golds, timeout_seconds=timeout_seconds)
-            except WorkerDiedError:
-                continue
-        return "error"
+    def _serve(self, process: GradingProcess) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.outcome.set_result("error" if self._closed else _outcome(process, job))
+            # A process that had to go is replaced now, not when the next answer waits for it.
+            if not self._closed:
+                try:
+                    process.start()
+                except WorkerDiedError:
+                    pass  # The next job tries again, and says so.
+            with self._lock:
+                # With a job in the queue this thread does not wait. Should another take that job,
+                # it waits uncounted, and the worst is a process more than needed.
+                if self._jobs.empty():
+                    self._num_waiting += 1
+
+
+def _outcome(process: GradingProcess, job: _Job) -> str:
+    for _ in range(_ATTEMPTS):
+        try:
+            return process.judge(job.answer, job.golds, timeout_seconds=job.timeout_seconds)
+        except WorkerDiedError as error:
+            reason: Exception = error
+        except Exception as error:  # Whatever it is, the thread must go on.
+            reason = error
+            process.kill()
+    logger.warning("an answer was not graded: %s", reason)
+    return "error"
 
 
 _lock = threading.Lock()
@@ -180,13 +258,18 @@ _pool: GradingPool | None = None
 
 
 def shared_pool() -> GradingPool:
-    """The pool of this process, made by the first caller; one grading process a core, at most 4."""
+    """The pool of this process, made by the first caller: a grading process a core, at most 4."""
     global _pool
     with _lock:
         if _pool is None:
-            _pool = GradingPool(min(os.cpu_count() or 1, 4))
-            atexit.register(_pool.kill_processes)
+            _pool = GradingPool(min(len(os.sched_getaffinity(0)), MAX_PROCESSES))
         return _pool
+
+
+@atexit.register
+def _close() -> None:
+    if _pool is not None:
+        _pool.close()
 
 
 def _after_fork() -> None:
