@@ -27,6 +27,8 @@ class ResponseBatch:
     """int64; number of response tokens."""
     max_response_tokens: int
     """Length at which a response is cut off."""
+    truncated: Tensor | None = None
+    """bool; which responses were cut off, where the reward manager says so."""
 
 
 Transform = Callable[..., Tensor]
@@ -157,11 +159,15 @@ def clamp(advantages: Tensor, batch: ResponseBatch, *, limit: float) -> Tensor:
 
 
 def drop_truncated(advantages: Tensor, batch: ResponseBatch) -> Tensor:
-    """Take responses that fill the whole response length out of the update (advantage 0).
+    """Take truncated responses out of the update (advantage 0).
 
-    One whose end token is the very last that fits counts as truncated too: leave room for it.
+    Where no reward manager says which are truncated, those that fill the whole response length
+    count; then leave room for the end token.
     """
-    return torch.where(batch.lengths_tokens >= batch.max_response_tokens, 0, advantages)
+    truncated_B = batch.truncated
+    if truncated_B is None:
+        truncated_B = batch.lengths_tokens >= batch.max_response_tokens
+    return torch.where(truncated_B, 0, advantages)
 
 
 def weight_by_difficulty(advantages: Tensor, batch: ResponseBatch, *, power: float = 1.0) -> Tensor:

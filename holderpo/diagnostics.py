@@ -225,6 +225,41 @@ METRICS: tuple[MetricInfo, ...] = (
         "below 0.8",
         "1: all rewards within every group are equal, nothing is learnt",
     ),
+    MetricInfo(
+        "reward/no_answer_frac",
+        "fraction of responses",
+        "mean over responses",
+        "falling to 0.05",
+        "rising: boxes or answer tags are no longer written, or not closed in time",
+    ),
+    MetricInfo(
+        "reward/unparseable_frac",
+        "fraction of responses",
+        "mean over responses",
+        "below 0.05",
+        "rising: answers are no mathematics",
+    ),
+    MetricInfo(
+        "reward/timeout_frac",
+        "fraction of responses",
+        "mean over responses",
+        "below 0.01",
+        "rising: answers are written that no grader can finish; look at the rollouts",
+    ),
+    MetricInfo(
+        "reward/error_frac",
+        "fraction of responses",
+        "mean over responses",
+        "0",
+        "above 0: the grader fails, rewards are missing; the log says why",
+    ),
+    MetricInfo(
+        "reward/truncated_frac",
+        "fraction of responses",
+        "mean over responses",
+        "below 0.1",
+        "high: responses do not end; raise max_response_length",
+    ),
 )
 
 

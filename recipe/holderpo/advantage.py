@@ -28,6 +28,8 @@ class AdvantageCall:
     """Normalisation and transforms."""
     max_response_tokens: int
     """Length at which a response is cut off."""
+    truncated: np.ndarray | None = None
+    """(rows,) bool, where the reward manager says which were."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Filled by the estimator."""
     reward_mean: float | None = None
@@ -83,6 +85,7 @@ def compute_holder_advantage(
         groups=torch.from_numpy(group_numbers)[is_row],
         lengths_tokens=mask.sum(-1)[is_row],
         max_response_tokens=call.max_response_tokens,
+        truncated=None if call.truncated is None else torch.from_numpy(call.truncated)[is_row],
     )
     advantages = torch.zeros(len(is_row), dtype=token_level_rewards.dtype)
     advantages[is_row] = compute_advantages(batch, call.settings)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from holderpo.advantage import AdvantageSettings
+from holderpo.rewards.truncation import TruncationSettings
 
 # Name of the policy loss and of the advantage estimator in verl's registries.
 HOLDER = "holder"
+# Name of the reward manager that knows truncated responses.
+TRUNCATION_MANAGER = "TruncationRewardManager"
 
 
 def plain(section: DictConfig | ListConfig) -> Any:
@@ -23,9 +27,34 @@ def p_settings(config: DictConfig) -> dict[str, Any]:
 
 
 def advantage_settings(config: DictConfig) -> AdvantageSettings:
-    """The section ``advantage``.
+    """The section ``advantage``; masking truncated responses is the last of its transforms.
 
     Raises:
-        ValueError: for a transform without a name or one that cannot be loaded.
+        ValueError: for a transform without a name or one that cannot be loaded, and for settings
+            of truncated responses that do not fit.
     """
-    return AdvantageSettings(**plain(config.advantage))
+    section = plain(config.advantage)
+    if has_truncation_manager(config) and truncation_settings(config).truncated == "mask":
+        section["transforms"] = [*section["transforms"], {"name": "drop_truncated"}]
+    return AdvantageSettings(**section)
+
+
+def has_truncation_manager(config: DictConfig) -> bool:
+    """Whether the reward manager is the one of this recipe that knows truncated responses."""
+    return bool(config.reward.reward_manager.name == TRUNCATION_MANAGER)
+
+
+def truncation_settings(config: DictConfig) -> TruncationSettings:
+    """The section ``reward.reward_kwargs`` of that reward manager.
+
+    Raises:
+        ValueError: for unknown keys, or values that do not fit.
+    """
+    section = plain(config.reward.get("reward_kwargs") or OmegaConf.create({}))
+    known = [field.name for field in fields(TruncationSettings)]
+    unknown = sorted(set(section) - set(known))
+    if unknown:
+        raise ValueError(
+            f"reward.reward_kwargs: {', '.join(unknown)}; give only {', '.join(known)}"
+        )
+    return TruncationSettings(**section)

@@ -23,6 +23,11 @@ from recipe.holderpo.actor_hook import (
 )
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
 from recipe.holderpo.recorder import MetricsFile, OnStep, RunLogger
+from recipe.holderpo.reward_extras import (
+    fetch_reward_extras,
+    reward_shares,
+    truncated_rows,
+)
 from recipe.holderpo.settings import HOLDER, advantage_settings, p_settings
 
 CONTROLLER_FILE = "holderpo.json"
@@ -72,13 +77,16 @@ class HolderTrainerMixin(_Trainer):
         return buffer
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        extras = fetch_reward_extras(batch)
         call = AdvantageCall(
             settings=advantage_settings(self.config),
             max_response_tokens=self.config.data.max_response_length,
+            truncated=truncated_rows(extras),
         )
         with advantage_call(call):
             batch = super()._compute_advantage(batch, metrics)
         metrics.update(call.metrics)
+        metrics.update(reward_shares(extras, batch.tags))
         self._reward_mean = call.reward_mean
         return batch
 

@@ -23,6 +23,7 @@ from recipe.holderpo.actor_hook import (
     take_statistics,
 )
 from recipe.holderpo.policy_loss import HolderLossConfig
+from recipe.holderpo.reward_extras import SHARES
 
 NUM_ROWS, PROMPT, RESPONSE = 8, 3, 5
 
@@ -110,6 +111,7 @@ def test_the_weights_of_a_users_aggregation_are_not_made_up():
 
 def test_every_metric_of_the_table_is_logged_for_the_power_mean():
     elsewhere = {"holder/p", "holder/p_positive", "holder/p_negative", "group/no_signal_frac"}
+    elsewhere |= {f"reward/{key}_frac" for key in SHARES}
     order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
     _, metrics = hook()(*micro_batch(torch.arange(NUM_ROWS), p=order)[:2])
     ours = {name for name in metrics if name.startswith("holder/")}

@@ -51,3 +51,15 @@ def test_padding_rows_belong_to_no_group_and_settings_and_metrics_pass_through()
     assert (advantages[[0, 2, 4]] == 0).all()
     assert advantages.abs().max() == 0.25
     assert call.metrics == {"group/no_signal_frac": 0.5}
+
+
+def test_what_the_reward_manager_calls_truncated_is_dropped_in_the_order_of_the_rows():
+    rewards, mask, index = batch()
+    mask[1] = 0
+    truncated = np.array([False, True, True, False, False, True])
+    settings = AdvantageSettings(transforms=[{"name": "drop_truncated"}])
+    call = AdvantageCall(settings, max_response_tokens=6, truncated=truncated)
+    with advantage_call(call):
+        advantages, _ = compute_holder_advantage(rewards, mask, index)
+    # Rows 0 and 3 fill the length, but ended there.
+    assert [row for row in range(6) if advantages[row].any()] == [0, 3, 4]

@@ -1,0 +1,69 @@
+"""What the reward function said beside the reward, on the driver; verl logs it in validation only.
+
+Rows are the responses of a batch, in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import transfer_queue as tq
+from transfer_queue import KVBatchMeta
+
+TRUNCATED = "truncated"
+# Keys of the reward function's result whose mean is logged in training, as reward/<key>_frac.
+SHARES = ("no_answer", "unparseable", "timeout", "error", TRUNCATED)
+
+
+def fetch_reward_extras(batch: KVBatchMeta) -> list[Mapping[str, Any]]:
+    """What the reward function said of each row.
+
+    Args:
+        batch: the rows of a step.
+
+    Returns:
+        A mapping for each row, empty where it said nothing.
+    """
+    data = tq.kv_batch_get(
+        keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
+    )
+    return [fields.get("reward_extra_info", {}) for fields in data["extra_fields"].tolist()]
+
+
+def reward_shares(
+    extras: Sequence[Mapping[str, Any]], tags: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Shares of the responses without a verdict, and of the truncated ones.
+
+    Args:
+        extras: of each row.
+        tags: of each row; rows that are padding do not count.
+
+    Returns:
+        ``reward/<key>_frac`` for each key of ``SHARES`` that the reward function reports.
+    """
+    rows = [
+        extra for extra, tag in zip(extras, tags, strict=True) if not tag.get("is_padding", False)
+    ]
+    shares = {}
+    for key in SHARES:
+        values = [float(row[key]) for row in rows if key in row]
+        if values:
+            shares[f"reward/{key}_frac"] = sum(values) / len(values)
+    return shares
+
+
+def truncated_rows(extras: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """Which rows were cut off, as the reward manager saw it.
+
+    Args:
+        extras: of each row.
+
+    Returns:
+        (rows,) bool; none if the reward manager does not say.
+    """
+    if not extras or any(TRUNCATED not in extra for extra in extras):
+        return None
+    return np.array([extra[TRUNCATED] > 0 for extra in extras])

@@ -1,0 +1,207 @@
+"""Scripted responses, as tokens, through verl's own reward worker: what each is worth and why."""
+
+import asyncio
+import inspect
+import json
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from tensordict import TensorDict
+from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
+from verl.protocol import DataProto
+
+from data_prep.tiny_model import END_ID, ascii_tokenizer
+from holderpo.rewards.truncation import TruncationSettings
+from recipe.holderpo.main import config_dir
+from recipe.holderpo.reward_extras import reward_shares, truncated_rows
+from recipe.holderpo.settings import advantage_settings, truncation_settings
+
+MAX_TOKENS = 64
+OTHER_END_ID = ord("~")
+MANAGER = [
+    "reward.reward_manager.source=importlib",
+    "reward.reward_manager.name=TruncationRewardManager",
+    "reward.reward_manager.module.path=pkg://recipe.holderpo.reward_manager",
+]
+KEYS = {"score", "acc", "no_answer", "unparseable", "timeout", "error"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A folder with a tokenizer and a second end token in the generation configuration."""
+    folder = tmp_path_factory.mktemp("model")
+    ascii_tokenizer().save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    (folder / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [END_ID, OTHER_END_ID]})
+    )
+    return folder
+
+
+def composed(*overrides):
+    with initialize_config_dir(config_dir=str(config_dir()), version_base=None):
+        return compose(
+            config_name="gsm8k_smoke",
+            overrides=[f"data.max_response_length={MAX_TOKENS}", *overrides],
+        )
+
+
+def row(text, gold, *, end=END_ID, prompt="1+1=?"):
+    """What verl's agent loop hands to a reward worker for one response."""
+    prompts = torch.tensor([[ord(character) for character in prompt]])
+    ended = [] if end is None else [end]
+    responses = torch.tensor([[ord(character) for character in text] + ended])
+    tokens = torch.cat([prompts, responses], dim=1)
+    batch = TensorDict(
+        {
+            "prompts": prompts,
+            "responses": responses,
+            "attention_mask": torch.ones_like(tokens),
+            "input_ids": tokens,
+            "position_ids": torch.arange(tokens.shape[1])[None],
+        },
+        batch_size=1,
+    )
+    columns = {
+        "data_source": "math500",
+        "reward_model": {"style": "rule", "ground_truth": gold},
+        "extra_info": {"index": 0},
+        "__num_turns__": 2,
+        "tool_extra_fields": {},
+    }
+    non_tensors = {}
+    for name, value in columns.items():
+        non_tensors[name] = np.empty(1, dtype=object)
+        non_tensors[name][0] = value
+    return DataProto(batch=batch, non_tensor_batch=non_tensors)
+
+
+def score(rows, model, *overrides):
+    """One reward worker, all rows at once."""
+    config = composed(f"actor_rollout_ref.model.path={model}", *overrides)
+
+    async def run():
+        worker = RewardLoopWorker(config)
+        return await asyncio.gather(*(worker.compute_score(one) for one in rows))
+
+    return asyncio.run(run())
+
+
+def full(text):
+    """A text that fills the whole length without an end token."""
+    return text.rjust(MAX_TOKENS, " ")
+
+
+def test_right_wrong_truncated_and_stuck_responses_side_by_side(model):
+    gold = np.array(["\\frac{1}{2}", "0.5"], dtype=object)
+    rows = [
+        row("so \\boxed{0.5}", gold),
+        row("so \\boxed{\\frac{\\sqrt{4}}{4}}", gold),
+        row("so \\boxed{\\frac{\\sqrt{9}}{4}}", gold),
+        row("so 0.5", gold),
+        row("\\boxed{(x+y+z)^{200}}", gold),
+        row(full("\\boxed{0.5}"), gold, end=None),
+        row(full("\\boxed{0.5}")[1:], gold),
+        row(full("\\boxed{0.5}")[1:], gold, end=OTHER_END_ID),
+        row("\\boxed{0.5}", None),
+    ]
+    with pytest.warns(RuntimeWarning, match="not graded"):
+        results = score(rows, model, *MANAGER)
+    assert [result["reward_score"] for result in results] == [1, 1, 0, 0, 0, 0, 1, 1, 0]
+    extras = [result["reward_extra_info"] for result in results]
+    assert all(set(extra) == KEYS | {"truncated"} for extra in extras)
+    assert [extra["acc"] for extra in extras] == [1, 1, 0, 0, 0, 0, 1, 1, 0]
+    said = [
+        [key for key in ("no_answer", "timeout", "error", "truncated") if extra[key]]
+        for extra in extras
+    ]
+    assert said == [[], [], [], ["no_answer"], ["timeout"], ["truncated"], [], [], ["error"]]
+
+
+def test_verls_own_manager_takes_a_truncated_box_for_an_answer(model):
+    cut, right = row(full("\\boxed{0.5}"), ["0.5"], end=None), row("\\boxed{0.5}", ["0.5"])
+    results = score([cut, right], model)
+    assert [result["reward_score"] for result in results] == [1, 1]
+    assert set(results[0]["reward_extra_info"]) == KEYS
+
+
+def test_a_full_context_truncates_too(model):
+    rows = [row("\\boxed{5}", ["5"], end=end, prompt="x" * 31) for end in (None, END_ID)]
+    overrides = [*MANAGER, "actor_rollout_ref.rollout.max_model_len=40"]
+    assert [result["reward_score"] for result in score(rows, model, *overrides)] == [0, 1]
+
+
+def test_the_soft_penalty_grows_over_the_buffer_and_leaves_the_accuracy_alone(model):
+    rows = [
+        row(text, ["5"], end=end)
+        for text, end in [
+            ("\\boxed{5}", END_ID),
+            ("\\boxed{5}".rjust(MAX_TOKENS - 9), END_ID),
+            (full("\\boxed{5}"), None),
+        ]
+    ]
+    overrides = [*MANAGER, "+reward.reward_kwargs.truncated=soft"]
+    results = score(rows, model, *overrides, "+reward.reward_kwargs.buffer_tokens=16")
+    assert [result["reward_score"] for result in results] == [1.0, 0.5, 0.0]
+    assert [result["reward_extra_info"]["score"] for result in results] == [1.0, 0.5, 0.0]
+    assert [result["reward_extra_info"]["acc"] for result in results] == [1, 1, 1]
+    assert [result["reward_extra_info"]["truncated"] for result in results] == [0, 0, 1]
+
+
+def test_a_mask_is_reward_0_and_the_transform_that_drops_truncated_responses(model):
+    mask = [*MANAGER, "+reward.reward_kwargs.truncated=mask"]
+    (result,) = score([row(full("\\boxed{5}"), ["5"], end=None)], model, *mask)
+    assert result["reward_score"] == 0
+    assert list(advantage_settings(composed(*mask)).transforms) == [{"name": "drop_truncated"}]
+    assert list(advantage_settings(composed(*MANAGER)).transforms) == []
+    # Another manager's settings are not read.
+    assert list(advantage_settings(composed(mask[-1])).transforms) == []
+
+
+def test_the_file_may_be_loaded_under_another_name_and_the_function_stays_a_coroutine(model):
+    from verl.trainer.ppo.reward import get_custom_reward_fn
+
+    import holderpo.rewards.math as module
+
+    config = composed(f"reward.custom_reward_function.path={module.__file__}")
+    function = get_custom_reward_fn(config)
+    assert inspect.iscoroutinefunction(function)
+    call = {"data_source": "x", "solution_str": "\\boxed{\\sqrt{4}}", "ground_truth": ["2"]}
+    assert asyncio.run(function(**call, extra_info={}, more=1))["score"] == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"truncated": "drop"}, "truncated: 'drop'; give one of zero, mask, soft"),
+        ({"truncated": "soft"}, "buffer_tokens: None; 'soft' needs a number"),
+        ({"truncated": "soft", "buffer_tokens": 0}, "buffer_tokens: 0; 'soft' needs a number"),
+        ({"truncated": "soft", "buffer_tokens": 8, "penalty": 0}, "penalty: 0; give a number"),
+        ({"buffer_tokens": 8}, "do nothing with truncated 'zero'"),
+        ({"max_resp_len": 8}, "max_resp_len; give only truncated, buffer_tokens, penalty"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_with_field_and_fix(section, message):
+    overrides = [f"+reward.reward_kwargs.{key}={value}" for key, value in section.items()]
+    with pytest.raises(ValueError, match=f"reward.reward_kwargs.*{message}"):
+        truncation_settings(composed(*MANAGER, *overrides))
+
+
+def test_the_default_is_the_papers_rule():
+    assert truncation_settings(composed(*MANAGER)) == TruncationSettings(truncated="zero")
+
+
+def test_shares_leave_out_padding_and_what_the_reward_does_not_say():
+    extras = [
+        {"no_answer": 1.0, "timeout": 0.0},
+        {"no_answer": 0.0, "timeout": 0.0},
+        {"no_answer": 1.0, "timeout": 1.0},
+    ]
+    tags = [{}, {"is_padding": False}, {"is_padding": True}]
+    expected = {"reward/no_answer_frac": 0.5, "reward/timeout_frac": 0.0}
+    assert reward_shares(extras, tags) == expected
+    assert reward_shares([{}], [{}]) == {}
+    assert truncated_rows(extras) is None
+    assert truncated_rows([{"truncated": 1.0}, {"truncated": 0.0}]).tolist() == [True, False]
