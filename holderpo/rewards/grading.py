@@ -169,11 +169,12 @@ def _checked(response: Any, gold: Any, timeout_seconds: Any) -> tuple[str, tuple
     return response, tuple(texts)
 
 
-def _forget_after_fork() -> None:
-    """What is under way is with the parent, and so may be the lock."""
+def forget() -> None:
+    """Forget all outcomes, for measurements."""
     global _outcomes
     _outcomes = _Outcomes()
 
 
 _outcomes = _Outcomes()
-os.register_at_fork(after_in_child=_forget_after_fork)
+# What is under way is with the parent, and so may be the lock.
+os.register_at_fork(after_in_child=forget)

@@ -29,7 +29,8 @@ def fetch_reward_extras(batch: KVBatchMeta) -> list[Mapping[str, Any]]:
     data = tq.kv_batch_get(
         keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
     )
-    return [fields.get("reward_extra_info", {}) for fields in data["extra_fields"].tolist()]
+    rows = [getattr(fields, "data", fields) for fields in data["extra_fields"]]
+    return [fields.get("reward_extra_info", {}) for fields in rows]
 
 
 def reward_shares(
