@@ -1,50 +1,64 @@
-"""Finding the answer in a response: the last complete box or the last closed pair of answer tags.
+r"""Finding the answer in a response: the last complete box or the last closed pair of answer tags.
 
 Nothing outside of them counts, and nothing of the prompt: the caller passes the response alone.
 All of it takes time linear in the length of the response, at most ``SEARCHED_CHARACTERS``.
+
+A box that is never closed is no answer, but it does not take an earlier complete one back: a
+response cut off while it repeats its answer has given it. Where a truncated response should earn
+nothing at all, the reward manager sees to that; it knows the number of tokens.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 # A response is searched from its end; an answer further away than this is not found.
 SEARCHED_CHARACTERS = 65_536
 
-# A box opens, an escaped character (so that \{ is no brace), or a brace.
-_TOKEN = re.compile(r"(\\(?:boxed|fbox)\s*\{)|\\.|([{}])", re.DOTALL)
+# A box opens (a backslash may be doubled), an escaped character (\{ is no brace), or a brace.
+_TOKEN = re.compile(r"(\\{1,2}(?:boxed|fbox)\s*\{)|\\.|([{}])", re.DOTALL)
 # \boxed 5: LaTeX boxes what follows; here one run of digits or one letter.
-_BARE = re.compile(r"\\boxed\s+(\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
+_BARE = re.compile(r"\\boxed\s+(-?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
 _OPEN_TAG, _CLOSE_TAG = "<answer>", "</answer>"
+
+Span = tuple[int, int]
 
 
 def extract_answer(response: str) -> str | None:
     r"""The answer of a response: its last complete ``\boxed{...}`` or ``<answer>...</answer>``.
 
     Whichever of the two ends last counts, also if it is empty: a response that ends in an empty
-    box has no answer. A box that is never closed (a truncated response) does not count. A box
-    inside the tags is the answer of the tags. Of nested boxes the outer one counts.
+    box has no answer. A box inside the tags, or tags inside the box, hold the answer. Of nested
+    boxes the outer one counts. ``\fbox{...}`` and ``\boxed 5`` are boxes too.
 
     Args:
         response: what the model wrote, without the prompt; searched are the last
             ``SEARCHED_CHARACTERS`` characters.
 
     Returns:
-        The answer, stripped; none if there is none or it is empty.
+        The answer, stripped, of any length (``quick.MAX_ANSWER_CHARACTERS`` are compared); none if
+        there is none or it is empty.
     """
     text = response[-SEARCHED_CHARACTERS:]
-    box = _last_box(text)
-    tag = _last_tag(text)
-    if tag is not None and (box is None or tag[1] + len(_CLOSE_TAG) >= box[1]):
-        content = text[tag[0] : tag[1]]
-        inner = _last_box(content)
-        return (content[inner[0] : inner[1]] if inner else content).strip() or None
-    return text[box[0] : box[1]].strip() or None if box else None
+    box, tag = _last_box(text), _last_tag(text)
+    if box is None and tag is None:
+        return None
+    if box is None or (tag is not None and tag[1] + len(_CLOSE_TAG) > box[1]):
+        assert tag is not None
+        return _within(text[slice(*tag)], _last_box)
+    return _within(text[slice(*box)], _last_tag)
 
 
-def _last_box(text: str) -> tuple[int, int] | None:
+def _within(content: str, last: Callable[[str], Span | None]) -> str | None:
+    """The content, or what is marked inside of it."""
+    inner = last(content)
+    return (content if inner is None else content[slice(*inner)]).strip() or None
+
+
+def _last_box(text: str) -> Span | None:
     """Start and end of the content of the box that is closed last."""
-    last: tuple[int, int] | None = None
+    last: Span | None = None
     opened: list[int] = []  # Where each open brace's content starts; -1 for a brace of no box.
     first = min((text.find(name) for name in ("\\boxed", "\\fbox") if name in text), default=-1)
     if first < 0:
@@ -63,9 +77,12 @@ def _last_box(text: str) -> tuple[int, int] | None:
     return last
 
 
-def _last_tag(text: str) -> tuple[int, int] | None:
+def _last_tag(text: str) -> Span | None:
     """Start and end of the content of the last closed pair of answer tags."""
-    lowered = text.lower() if text.isascii() else re.sub("[A-Z]", lambda m: m[0].lower(), text)
-    end = lowered.rfind(_CLOSE_TAG)
-    start = lowered.rfind(_OPEN_TAG, 0, max(end, 0))
-    return None if end < 0 or start < 0 else (start + len(_OPEN_TAG), end)
+    # Not lower(): it changes the length of some texts.
+    lowered = re.sub("[A-Z]+", lambda m: m[0].lower(), text)
+    opening = lowered.rfind(_OPEN_TAG, 0, max(lowered.rfind(_CLOSE_TAG), 0))
+    if opening < 0:
+        return None
+    start = opening + len(_OPEN_TAG)
+    return start, lowered.find(_CLOSE_TAG, start)

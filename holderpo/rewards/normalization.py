@@ -35,6 +35,13 @@ _SYMBOLS = {
     "∈": r" \in ",
     "≈": r" \approx ",
     "→": r" \to ",
+    "≡": r" \equiv ",
+    "∖": r" \setminus ",
+    "∠": r"\angle ",
+    "√": r"\sqrt ",
+    "∛": r"\sqrt[3] ",
+    "…": "...",
+    **dict.fromkeys("\u212b\u00c5", r"\text{ angstrom}"),
     "ℝ": r"\mathbb{R}",
     "ℤ": r"\mathbb{Z}",
     "ℕ": r"\mathbb{N}",
@@ -44,38 +51,10 @@ _SYMBOLS = {
     **dict.fromkeys("\u00a0\u2002\u2003\u2009\u200a\u202f\u2007\u3000\t\r\n", " "),
 }
 _GREEK = {
-    chr(code): f"\\{name} "
-    for code, name in zip(
-        range(0x3B1, 0x3CA),
-        [
-            "alpha",
-            "beta",
-            "gamma",
-            "delta",
-            "epsilon",
-            "zeta",
-            "eta",
-            "theta",
-            "iota",
-            "kappa",
-            "lambda",
-            "mu",
-            "nu",
-            "xi",
-            "omicron",
-            "pi",
-            "rho",
-            "sigma",
-            "sigma",
-            "tau",
-            "upsilon",
-            "phi",
-            "chi",
-            "psi",
-            "omega",
-        ],
-        strict=True,
-    )
+    chr(code): "\\"
+    + unicodedata.name(chr(code)).split()[-1].lower().replace("lamda", "lambda")
+    + " "
+    for code in range(0x3B1, 0x3CA)
 } | {"Γ": r"\Gamma ", "Δ": r"\Delta ", "Θ": r"\Theta ", "Σ": r"\Sigma ", "Ω": r"\Omega "}
 _FRACTIONS = {
     character: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", character).split("⁄"))
@@ -86,64 +65,98 @@ _CHARACTERS = str.maketrans(_SYMBOLS | _GREEK | _FRACTIONS)
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        # Fonts and the text in them. {\rm cm} and \mathbf{\frac12} too.
+        (r"\{\s*\\(?:rm|bf|it|sf|tt|cal)\s+([^{}]*)\}", r"\\text{\1}"),
         (r"\\(?:text|math)?(?:bf|it|rm|sf|tt|sc|normal)\s*\{", r"\\text{"),
         (r"\\(?:mbox|hbox|operatorname\*?|textnormal|emph|underline|textup)\s*\{", r"\\text{"),
-        (r"\\(?:boldsymbol|bm|mathcal|mathscr|mathsf|displaylines|ensuremath)\s*(?=\{)", ""),
+        (r"\\(?:boldsymbol|bm|mathcal|mathscr|displaylines|ensuremath|mathop)\s*(?=\{)", ""),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it)(?![a-zA-Z])", ""),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
-        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?", ""),
-        # \{,} and ,\! are thousands separators; other thin spaces only look.
-        (r"\{,\}", ","),
+        (r"\\(?:textdollar|dollar)(?![a-zA-Z])\s*", r"\\$"),
+        (r"\\(?:AA|r\s*\{A\}|mathring\s*\{\s*(?:\\text\s*\{)?A\}?\s*\})", r"\\text{ angstrom}"),
+        (r"\\[hv]?phantom\s*\{[^{}]*\}", ""),
+        (r"\\text\s*\{\s*\}", ""),
+        (r"\\text\s*(?=\{\s*(?:[-+.,\d\s%]|\\[%$])+\})", ""),
+        (r"\\text\s*\{\s*([ei])\s*\}", r"\1"),
+        (r"\\text\s*\{\s*(?=\\[a-zA-Z])", "{"),
+        (r"\{\s*([,.:;%]|\\[%$])\s*\}", r"\1"),
+        # Spacing. {,} and ,\! are thousands separators; other thin spaces only look.
         (r",\s*\\!", ","),
         (r"(?<=\d)\s*\\[,!;:]\s*(?=\d{3}(?!\d))", ""),
-        (r"(?<!\\)\\[,!;:>]", " "),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<!\\)\\[,;:>]", " "),
         (r"(?<!\\)\\ ", " "),
         (r"\\q?quad(?![a-zA-Z])|(?<!\\)~|\\(?:thinspace|enspace|hfill)(?![a-zA-Z])", " "),
+        (r"\\(?:neg)?(?:thin|med|thick)space(?![a-zA-Z])", " "),
+        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?", ""),
+        # One name for each symbol.
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
         (r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![a-zA-Z])|\\degrees?(?![a-zA-Z])", r"^\\circ "),
+        (r"(?<=\d)\s*\^\s*(?:\{\s*o\s*\}|o(?![a-zA-Z]))", r"^\\circ "),
         (r"\\le(?![a-zA-Z])|\\leqslant(?![a-zA-Z])|<=", r"\\leq "),
         (r"\\ge(?![a-zA-Z])|\\geqslant(?![a-zA-Z])|>=", r"\\geq "),
-        (r"\\ne(?![a-zA-Z])|!=", r"\\neq "),
+        (r"\\ne(?![a-zA-Z])|!=|\\not\s*=", r"\\neq "),
         (r"\\lt(?![a-zA-Z])", "<"),
         (r"\\gt(?![a-zA-Z])", ">"),
         (r"\\(?:varnothing|emptyset)(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset "),
         (r"\\lbrace(?![a-zA-Z])", r"\\{"),
         (r"\\rbrace(?![a-zA-Z])", r"\\}"),
-        (r"\\l?brack(?![a-zA-Z])", "["),
+        (r"\\lbrack(?![a-zA-Z])", "["),
         (r"\\rbrack(?![a-zA-Z])", "]"),
         (r"\\(?:mid|vert|lvert|rvert)(?![a-zA-Z])", "|"),
         (r"\\langle(?![a-zA-Z])", "("),
         (r"\\rangle(?![a-zA-Z])", ")"),
-        (r"\\(?:div)(?![a-zA-Z])", "/"),
+        (r"\\div(?![a-zA-Z])", "/"),
         (r"\\(?:ast|star)(?![a-zA-Z])", r"\\cdot "),
         (r"\\(?:infin|infinity)(?![a-zA-Z])", r"\\infty "),
+        (r"\\lg(?![a-zA-Z])", r"\\log_{10} "),
+        (r"\\log\s*_\s*\{?e\}?(?![a-zA-Z])", r"\\ln "),
+        (r"\\(?:arc(?=sin|cos|tan))(sin|cos|tan)(?![a-zA-Z])", r"\\arc\1"),
         (r"\\%", "%"),
-        (r"\\[#&_](?![a-zA-Z])", " "),
-        # \frac12, \frac1{2}, \frac{1}2 and \sqrt2
-        (r"\\frac\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*([0-9a-zA-Z])\s*\{", r"\\frac{\1}{"),
-        (r"(\\frac\s*\{[^{}]*\})\s*([0-9a-zA-Z])", r"\1{\2}"),
-        (r"\\sqrt\s*([0-9a-zA-Z])", r"\\sqrt{\1}"),
+        (r"\\&", r"\\text{ and }"),
+        (r"\\[#_](?![a-zA-Z])", " "),
+        (r"(\\(?!frac|sqrt|text|begin|end|binom)[a-zA-Z]+)\s*\{\s*\}", r"\1 "),
+        # Arguments without braces: \frac12, \sqrt2, \sqrt[3]4, \binom52; TeX's \over, \root, \of.
+        (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}"),
+        (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*\{", r"\\\1{\2}{"),
+        (r"(\\(?:frac|binom)\s*\{[^{}]*\})\s*([0-9a-zA-Z])", r"\1{\2}"),
+        (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\\sqrt\s*((?:\[[^\[\]]*\])?)\s*([0-9]+(?=\s*$|[^0-9.])|[0-9a-zA-Z])", r"\\sqrt\1{\2}"),
+        (r"\\sqrt\s*(\[[^\[\]]*\])\s*\(([^()]*)\)", r"\\sqrt\1{\2}"),
+        (r"\\sqrt\s*\[\s*2\s*\]", r"\\sqrt"),
+        (r"\\root\s*\{?\s*(\w+)\s*\}?\s*\\of\s*(?:\{([^{}]*)\}|(\w))", r"\\sqrt[\1]{\2\3}"),
         (r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}", r"\\frac{\1}{\2}"),
-        # 2/3 \pi is two thirds of it.
-        (r"(?<![\w}.^])(\d+)\s*/\s*(\d+)\s*(?=\\(?:pi|sqrt))", r"\\frac{\1}{\2}"),
+        (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+        # Units above each other, and ordinal numbers.
+        (
+            r"\\frac\s*\{\s*\\text\s*\{([^{}]*)\}\s*\}\s*\{\s*\\text\s*\{([^{}]*)\}\s*\}",
+            r"\\text{\1/\2}",
+        ),
         (r"(?<=\d)\s*\^?\s*\{?\s*\\text\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?", ""),
+        (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
         (r"(?<=\d)(?:st|nd|rd|th)(?![a-zA-Z])", ""),
-        (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"√\s*([0-9]+|[a-zA-Z])", r"\\sqrt{\1}"),
+        # Plain text.
         (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (
+            r"(?<![\\a-zA-Z{])(arc)?(sin|cos|tan|ln|log|exp)(?=\s*[\d(\\_^]|\s+[a-zA-Z](?![a-zA-Z]))",
+            r"\\\1\2 ",
+        ),
         (r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi "),
+        (r"(?:\\text\s*\{\s*)?(?:negative|minus)\s*\}?\s*infinity\s*\}?", r"-\\infty "),
         (r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
         (r"\*\*(?=\s*[\d({])", "^"),
         (r"(?<!\\)\*", r"\\cdot "),
+        (r"(?<=\d)\s*(?:\\text\s*\{\s*to\s*\}|(?<=\s)to(?=\s))\s*(?=\d)", ":"),
+        # 2/3 \pi is two thirds of it.
+        (r"(?<![\w}.^])(\d+)\s*/\s*(\d+)\s*(?=\\(?:pi|sqrt))", r"\\frac{\1}{\2}"),
         (r"\s+", " "),
     )
 ]
-_MATH_MARKS = re.compile(r"(?<!\\)\$+|(?<!\\)\\[()\[\]]|^\s*\*\*|\*\*\s*$|`")
+_MATH_MARKS = re.compile(r"(?<!\\)\$+|(?<!\\)\\[()\[\]]|^\s*\*+|\*+\s*$|`")
 _INNER_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _LEAD_IN = re.compile(
-    r"^\s*(?:\\text\s*\{)?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+)?"
-    r"answer\s*(?:is|:|=)\s*:?\s*\}?",
+    r"^\s*(\\text\s*\{)?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+)?"
+    r"answer\s*(?:is|:|=)\s*:?\s*(\})?",
     re.IGNORECASE,
 )
 _TRAILING = re.compile(r"(?:\s|[.,;:](?!\w)|\\\\)+$")
@@ -162,18 +175,27 @@ def clean(text: str) -> str:
         The cleaned text; its length is bounded by a small multiple of the input's.
     """
     text = re.sub(r"\s+", " ", text)
-    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^{" + _mapped(m[0], _SUPERSCRIPT) + "}", text)
-    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + _mapped(m[0], _SUBSCRIPT) + "}", text)
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: _raised("^", _mapped(m[0], _SUPERSCRIPT)), text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: _raised("_", _mapped(m[0], _SUBSCRIPT)), text)
     # A mixed number keeps its parts apart: 1½ is 1 1/2.
     text = re.sub(r"(\d)([½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])", r"\1 \2", text)
     text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS))
-    text = _LEAD_IN.sub("", _MATH_MARKS.sub(" ", _INNER_BOX.sub("", text)))
+    text = _LEAD_IN.sub(_rest_of_text, _MATH_MARKS.sub(" ", _INNER_BOX.sub("", text)))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     above, over, below = text.partition("\\over ")
     if over and above.count("{") == above.count("}"):
         text = f"\\frac{{{above.strip()}}}{{{below.strip()}}}"
     return _without_outer_braces(_TRAILING.sub("", text.strip()))
+
+
+def _rest_of_text(lead_in: re.Match[str]) -> str:
+    r"""``\text{The answer is 5}`` leaves ``\text{5}``."""
+    return "\\text{" if lead_in[1] and not lead_in[2] else ""
+
+
+def _raised(mark: str, text: str) -> str:
+    return f"{mark}{text}" if len(text) == 1 else f"{mark}{{{text}}}"
 
 
 def _mapped(characters: str, table: dict[str, str]) -> str:

@@ -1,9 +1,10 @@
 r"""The symbolic half of the comparison, by math-verify; may take for ever, so only in workers.
 
 math-verify's own time limits are off (they need a process's main thread and swallow each other);
-the worker has its own. Around it two of its habits are undone: closed values are compared again
-with a relative tolerance (it rounds to six decimals, so that all tiny numbers are equal), and text
-that its parser would skip over makes an answer unparseable.
+the worker has its own. Of math-verify are used the grammar (latex2sympy2_extended) and the
+comparison (``verify``), and not the extraction between them, which takes ``2t`` for 2 with a unit,
+``A`` for ``a``, and the first part of a text that it understands for the whole. What verify calls
+equal is compared once more in numbers, with a relative tolerance, since it rounds to six decimals.
 """
 
 from __future__ import annotations
@@ -12,16 +13,27 @@ import re
 from typing import Any
 
 from holderpo.rewards.normalization import clean
-from holderpo.rewards.numbers import split_unit
 from holderpo.rewards.quick import match
+from holderpo.rewards.structure import depth_of
+from holderpo.rewards.units import same_unit, split_unit
 
-# Of closed values, after math-verify has called them equal.
-RELATIVE_TOLERANCE = 1e-6
+# Of values, after verify has called them equal; and of an approximation behind \approx.
+RELATIVE_TOLERANCE = 1e-9
+ROUGH_TOLERANCE = 0.05
+# Deeper brackets take the parser too long, or more than Python's stack.
+MAX_DEPTH = 40
 
-# What no mathematical answer holds; the parser would read on behind it.
-_FOREIGN = re.compile(r'["#@?;`]|%.|(?<![\\{}])\b_|__|\\(?:input|def|write|catcode|csname)|//')
-_LETTER_UNIT = re.compile(r"\d\s+[a-zA-Z]$")
+# What no mathematical answer holds, or the grammar skips over: "1 2" is read as 1 + 2.
+_FOREIGN = re.compile(
+    r'["#@?;`%&]|__|//|\d\s+\d|\d\s*_|(?:^|[^\w}\\)\]|\s])\s*_|\d[eE][+-]?\d'
+    r"|\\(?:input|def|write|catcode|csname|ne|neq|not|equiv|sim|mod|pmod|bmod|phantom|dots|ldots)"
+    r"(?![a-zA-Z])|\.\.|\\text|'"
+)
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
+# Sample values of the free symbols: positive, so that roots and logarithms stay real.
+_SAMPLES = ((0.731, 0.317), (1.387, 0.523))
 
 
 class UnparseableError(ValueError):
@@ -41,6 +53,9 @@ def symbolic_match(answer: str, gold: str) -> bool:
     Raises:
         UnparseableError: if a part of the answer could not be parsed and nothing else decided.
     """
+    answer, gold = clean(answer), clean(gold)
+    if depth_of(answer) > MAX_DEPTH:
+        raise UnparseableError(answer)
     unparseable: list[str] = []
 
     def leaf(a: str, g: str) -> bool:
@@ -50,7 +65,7 @@ def symbolic_match(answer: str, gold: str) -> bool:
             unparseable.append(a)
             return False
 
-    decision = match(clean(answer), clean(gold), leaf)
+    decision = match(answer, gold, leaf, _roughly_equal)
     if not decision and unparseable:
         raise UnparseableError(unparseable[0])
     return bool(decision)
@@ -59,21 +74,18 @@ def symbolic_match(answer: str, gold: str) -> bool:
 def _equal(answer: str, gold: str) -> bool:
     from math_verify import verify
 
-    if _FOREIGN.search(answer):
-        raise UnparseableError(answer)
-    (answer_body, answer_unit), (gold_body, gold_unit) = split_unit(answer), split_unit(gold)
-    if answer_unit and gold_unit and answer_unit != gold_unit:
+    answer, gold = _same_angles(answer, gold)
+    (answer, answer_unit), (gold, gold_unit) = split_unit(answer), split_unit(gold)
+    if not same_unit(answer_unit, gold_unit):
         return False
-    if (
-        any(_LETTER_UNIT.search(body) for body in (answer_body, gold_body))
-        and answer_unit != gold_unit
-    ):
-        return False  # "5 m" against "5 cm"
-    parsed_answer = _parse(answer_body)
-    if not parsed_answer:
+    foreign = set(_FOREIGN.findall(gold)) | set(_WORD.findall(gold))
+    if any(each not in foreign for each in _FOREIGN.findall(answer) + _WORD.findall(answer)):
         raise UnparseableError(answer)
-    parsed_gold = _parse(gold_body)
-    if not parsed_gold:
+    parsed_answer = _parse(answer)
+    if parsed_answer is None:
+        raise UnparseableError(answer)
+    parsed_gold = _parse(gold)
+    if parsed_gold is None:
         return False
     equal = verify(
         parsed_gold,
@@ -83,39 +95,78 @@ def _equal(answer: str, gold: str) -> bool:
         timeout_seconds=None,
         raise_on_error=False,
     )
-    return bool(equal) and _close(parsed_answer[0], parsed_gold[0])
+    return bool(equal) and _agree(parsed_answer, parsed_gold)
 
 
-def _parse(text: str) -> list[Any]:
-    from math_verify import LatexExtractionConfig, parse
-
-    # An angle inside an expression is a number of radians.
-    text = _DEGREES.sub(r"\\frac{\1\\pi}{180}", text)
-    return list(
-        parse(
-            f"${text}$",
-            [LatexExtractionConfig(boxed_match_priority=0)],
-            fallback_mode="no_fallback",
-            extraction_mode="first_match",
-            parsing_timeout=None,
-            raise_on_error=False,
-        )
-    )
+def _same_angles(answer: str, gold: str) -> tuple[str, str]:
+    r"""Degrees in the arguments of functions, or beside ``\pi``, become radians."""
+    converted = []
+    for text, other in ((answer, gold), (gold, answer)):
+        if _TRIGONOMETRIC.search(text) or ("\\pi" in other and "\\pi" not in text):
+            text = _DEGREES.sub(r"\\frac{\1\\pi}{180}", text)
+        elif "\\circ" not in other:
+            text = text.replace("^\\circ", "")
+        converted.append(text)
+    return converted[0], converted[1]
 
 
-def _close(left: Any, right: Any) -> bool:
-    """Closed values must agree to a relative 1e-6; everything else stays as it was judged."""
-    from sympy import Expr
+def _parse(text: str) -> Any:
+    """The sympy object of a text; none if the grammar refuses it."""
+    from latex2sympy2_extended import latex2sympy
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+    from sympy import Basic, Float, I, MatrixBase, Rational, Symbol
 
-    if not all(isinstance(side, Expr) and not side.free_symbols for side in (left, right)):
-        return True
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"(?<!\d)\.(?=\d)", "0.", text)
     try:
-        a, b = (complex(side.evalf(20)) for side in (left, right))
-    except (TypeError, ValueError, OverflowError):
+        parsed = latex2sympy(
+            text,
+            is_real=True,
+            convert_degrees=False,
+            normalization_config=None,
+            conversion_config=ConversionConfig(lowercase_symbols=False),
+        )
+        # Decimals are exact: 1.4142136 is not the square root of 2.
+        if isinstance(parsed, Basic):
+            parsed = parsed.xreplace({each: Rational(str(each)) for each in parsed.atoms(Float)})
+        unit = Symbol("i", real=True)
+        if isinstance(parsed, MatrixBase) or unit in getattr(parsed, "free_symbols", ()):
+            parsed = parsed.subs(unit, I)
+    except Exception:  # The grammar raises bare exceptions, and sympy any.
+        return None
+    return parsed
+
+
+def _agree(left: Any, right: Any) -> bool:
+    """Whether two expressions have equal values at sample points; True where they have none."""
+    from sympy import Expr, Float
+
+    if not (isinstance(left, Expr) and isinstance(right, Expr)):
         return True
-    if not (abs(a) < float("inf") and abs(b) < float("inf")):
-        return bool(left == right)
-    if a == 0 and b == 0:
-        # Both vanish as floats: compare them with more range than a float has.
-        return bool(left == right) or bool((left - right).equals(0))
-    return abs(a - b) <= RELATIVE_TOLERANCE * max(abs(a), abs(b))
+    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
+    for first, step in _SAMPLES if symbols else _SAMPLES[:1]:
+        point = {symbol: Float(first + step * n, 30) for n, symbol in enumerate(symbols)}
+        a, b = (_value(side.subs(point)) for side in (left, right))
+        if a is None or b is None:
+            continue
+        if abs(a - b) > RELATIVE_TOLERANCE * max(abs(a), abs(b)):
+            return False
+    return True
+
+
+def _value(expression: Any) -> Any:
+    """Its value to 20 digits, as a sympy number of any size; none if it has no finite one."""
+    try:
+        value = expression.doit().evalf(20)
+        real, imaginary = value.as_real_imag()
+        finite = real.is_Float or real.is_Integer or real.is_Rational
+        return value if finite and imaginary.is_number and value.is_finite else None
+    except Exception:
+        return None
+
+
+def _roughly_equal(approximation: str, exact: str) -> bool:
+    values = [_value(parsed) for parsed in (_parse(approximation), _parse(exact))]
+    if None in values:
+        return False
+    return bool(abs(values[0] - values[1]) <= ROUGH_TOLERANCE * abs(values[1]))
