@@ -18,6 +18,7 @@ setup(
         f"{CONFIGS}.device",
         f"{CONFIGS}.method",
         f"{CONFIGS}.p",
+        f"{CONFIGS}.prompt",
     ],
     package_dir={CONFIGS: "configs"},
     package_data={CONFIGS: ["*.yaml", "*/*.yaml"]},

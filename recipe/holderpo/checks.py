@@ -16,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.control import build_controller
 from holderpo.objective import log_space_clip
+from recipe.holderpo.data_checks import data_files, template_problems
+from recipe.holderpo.model_checks import model_problems
 from recipe.holderpo.plan import Plan, make_plan
 from recipe.holderpo.settings import HOLDER, advantage_settings, p_settings
 from recipe.holderpo.versions import UnsupportedVersionError, check_verl_version
@@ -58,7 +60,8 @@ def check_config(config: DictConfig) -> Plan:
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key or 'configuration'}: {error}"]) from error
     problems = [*_versions(), *_names(config), *_device(config), *_batches(config)]
-    problems += [*_run(config), *_method(config), *_files(config), *_sections(config)]
+    problems += [*_lengths(config), *_run(config), *_method(config), *_files(config)]
+    problems += _sections(config)
     if problems:
         raise ConfigError(problems)
     problems += _verl_checks(config)
@@ -154,6 +157,15 @@ def _micro_batches(config: DictConfig) -> Iterator[str]:
         )
 
 
+def _lengths(config: DictConfig) -> Iterator[str]:
+    fields = ("data.max_prompt_length", "data.max_response_length")
+    bad = [field for field in fields if not _is_count(OmegaConf.select(config, field))]
+    for field in bad:
+        yield f"{field}: {OmegaConf.select(config, field)!r}; give a number of tokens above 0"
+    if not bad:
+        yield from model_problems(config)
+
+
 def _divides(config: DictConfig, field: str, rows: int) -> Iterator[str]:
     value = OmegaConf.select(config.actor_rollout_ref, field)
     if not _is_count(value) or rows % value:
@@ -247,17 +259,16 @@ def _dual_clip(actor: DictConfig) -> Iterator[str]:
 
 
 def _files(config: DictConfig) -> Iterator[str]:
-    for field in ("data.train_files", "data.val_files"):
-        value = OmegaConf.select(config, field)
-        for path in value if OmegaConf.is_list(value) else [value]:
-            if not _is_remote(str(path)) and not Path(path).expanduser().exists():
-                yield f"{field}: {path} does not exist; prepare it (python -m data_prep.<set>)"
+    for field, path in data_files(config):
+        if not _is_remote(path) and not Path(path).expanduser().exists():
+            yield f"{field}: {path} does not exist; prepare it (python -m data_prep.<set>)"
     model = str(config.actor_rollout_ref.model.path)
     if not Path(model).expanduser().exists() and not _is_hub_name(model):
         yield (
             f"actor_rollout_ref.model.path: {model} does not exist; "
             "give a folder or the name of a model on the hub"
         )
+    yield from template_problems(config)
 
 
 def _sections(config: DictConfig) -> Iterator[str]:

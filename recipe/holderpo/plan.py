@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from holderpo.control import Controller, build_controller
 from holderpo.objective import TOKEN_THEN_SEQUENCE
+from recipe.holderpo.data_checks import template_warnings
+from recipe.holderpo.model_checks import model_warnings
 from recipe.holderpo.settings import HOLDER, p_settings
 
 
@@ -43,7 +45,8 @@ def make_plan(config: DictConfig) -> Plan:
 
     lines = (
         f"model      {config.actor_rollout_ref.model.path}",
-        f"data       {config.data.train_files} (held out: {config.data.val_files})",
+        f"data       {_listed(config.data.train_files)} (held out: "
+        f"{_listed(config.data.val_files)})",
         f"loss       {actor.policy_loss.loss_mode}, {_describe_clip(actor)}, "
         f"learning rate {actor.optim.lr}",
         f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, "
@@ -69,11 +72,16 @@ def make_plan(config: DictConfig) -> Plan:
                 f"rounds, the run after {steps} (set {name}.steps=whole_run)"
             )
     warnings += _without_effect(actor.policy_loss, is_holder)
+    warnings += [*model_warnings(config), *template_warnings(config)]
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
     return Plan(lines, tuple(warnings), config.data.train_batch_size * rollout.n, updates)
+
+
+def _listed(files: str | ListConfig) -> str:
+    return files if isinstance(files, str) else ", ".join(map(str, files))
 
 
 def _describe_p(kind: str, controller: Controller, num_rounds: int) -> str:

@@ -1,8 +1,8 @@
 """What verl's entry point loads at the end of ``import verl``, in every verl process.
 
-It only leaves notes for later: the loss and the advantage estimator are registered when verl's own
-registry is imported, so a process that never needs them (vLLM's) does not pay for them. verl
-swallows errors raised here, so they are logged as errors first.
+It only leaves notes for later: the loss, the advantage estimator and an agent loop are registered
+when verl's own registries are imported, so a process that never needs them (vLLM's) does not pay
+for them. verl swallows errors raised here, so they are logged as errors first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from wrapt import register_post_import_hook
 from recipe.holderpo.versions import UnsupportedVersionError, check_verl_version
 
 CPU_PLATFORM = "cpu"
+ANY_TOKENIZER_LOOP = "single_turn_any_tokenizer"
 
 
 def register_algorithms(core_algos: ModuleType) -> None:
@@ -28,6 +29,12 @@ def register_algorithms(core_algos: ModuleType) -> None:
     core_algos.register_adv_est(HOLDER)(compute_holder_advantage)
 
 
+def register_agent_loop(agent_loop: ModuleType) -> None:
+    """Add the rollout of one turn for any tokenizer to verl's agent loops, by name only."""
+    target = "recipe.holderpo.agent_loop.AnyTokenizerLoop"
+    agent_loop._agent_loop_registry[ANY_TOKENIZER_LOOP] = {"_target_": target}
+
+
 def _load() -> None:
     try:
         check_verl_version()
@@ -35,6 +42,7 @@ def _load() -> None:
         logging.getLogger(__name__).error("%s", error)
         raise
     register_post_import_hook(register_algorithms, "verl.trainer.ppo.core_algos")
+    register_post_import_hook(register_agent_loop, "verl.experimental.agent_loop.agent_loop")
     if os.environ.get("VERL_PLATFORM") == CPU_PLATFORM:
         from recipe.holderpo.cpu import activate
 

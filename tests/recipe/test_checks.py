@@ -1,18 +1,20 @@
 """Composing, checking and planning, without starting anything."""
 
+import json
 from dataclasses import fields
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from recipe.holderpo.checks import ConfigError, check_config
 from recipe.holderpo.main import config_dir
+from tests.recipe.composing import composed
 
 EXPERIMENTS = sorted(path.stem for path in config_dir().glob("*.yaml") if path.stem != "base")
 
 
-LOSS = "actor_rollout_ref.actor.policy_loss"
+ACTOR = "actor_rollout_ref.actor"
+LOSS = f"{ACTOR}.policy_loss"
 FOUR_RANKS = [
     "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
     "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
@@ -31,11 +33,6 @@ def data(tmp_path_factory):
         f"data.val_files={folder}/heldout.parquet",
         f"actor_rollout_ref.model.path={folder}/model",
     ]
-
-
-def composed(name, overrides=()):
-    with initialize_config_dir(config_dir=str(config_dir()), version_base=None):
-        return compose(config_name=name, overrides=list(overrides))
 
 
 def problems(name, overrides):
@@ -120,6 +117,22 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         (f"{LOSS}.clip_log_ratio=abc", "clip_log_ratio: 'abc'; give a number or null"),
         (f"{LOSS}.compiled=maybe", "compiled: 'maybe'; give true or false"),
         (f"{LOSS}.dual_clip=high", "dual_clip: 'high'; give a number or null"),
+        ("data.max_response_length=0", "data.max_response_length: 0; give a number of tokens"),
+        (
+            "data.max_response_length=47",
+            "rollout.max_model_len: 64; responses would be cut short, give at least the 65 tokens",
+        ),
+        (
+            f"{ACTOR}.use_dynamic_bsz=true {ACTOR}.ppo_max_token_len_per_gpu=35",
+            "actor.ppo_max_token_len_per_gpu: 35; a micro-batch must take one row, give at least "
+            "the 36 tokens",
+        ),
+        (
+            f"{ACTOR}.use_dynamic_bsz=true "
+            "actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu=17 "
+            f"{ACTOR}.ulysses_sequence_parallel_size=2 trainer.n_gpus_per_node=2",
+            "rollout.log_prob_max_token_len_per_gpu: 17; a micro-batch must take one row",
+        ),
     ],
 )
 def test_single_mistakes(override, expected, data):
@@ -150,6 +163,46 @@ def test_valid_settings_are_not_refused(overrides, data):
     assert check_config(composed("demo", overrides)).lines
 
 
+@pytest.mark.parametrize(
+    ("facts", "overrides", "expected"),
+    [
+        ({"max_position_embeddings": 63}, [], "max_model_len: 64 tokens, but"),
+        (
+            {"max_position_embeddings": 35},
+            ["actor_rollout_ref.rollout.max_model_len=null"],
+            "max_model_len: 36 tokens, but",
+        ),
+        ({"max_position_embeddings": 64}, [], None),
+        ({}, ["actor_rollout_ref.model.use_fused_kernels=true"], "an output layer of its own"),
+        (
+            {"tie_word_embeddings": True},
+            ["actor_rollout_ref.model.use_fused_kernels=true"],
+            None,
+        ),
+    ],
+)
+@pytest.mark.parametrize("where", ["folder", "cache"])
+def test_what_the_model_says_of_itself(where, facts, overrides, expected, data, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(facts))
+    if where == "cache":
+        commit = tmp_path / "models--owner--name" / "snapshots" / "c0ffee"
+        commit.mkdir(parents=True)
+        model.rename(commit.parent.parent / "moved")
+        (commit / "config.json").write_text(json.dumps(facts))
+        (tmp_path / "models--owner--name" / "refs").mkdir()
+        (tmp_path / "models--owner--name" / "refs" / "main").write_text("c0ffee")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        name = "owner/name" if where == "cache" else str(model)
+        overrides = [*data[:2], f"actor_rollout_ref.model.path={name}", *overrides]
+        if expected is None:
+            assert check_config(composed("demo", overrides)).lines
+        else:
+            assert any(expected in line for line in problems("demo", overrides))
+
+
 def test_an_unset_value_is_named():
     assert any(line.startswith("trainer.experiment_name: null;") for line in problems("base", []))
 
@@ -164,6 +217,8 @@ def test_an_unset_value_is_named():
             "dual_clip has no effect",
         ),
         ([f"{LOSS}.dual_clip=3", f"{LOSS}.loss_mode=gspo"], "dual_clip has no effect"),
+        ([f"{ACTOR}.grad_clip=0.5"], "actor.grad_clip has no effect"),
+        ([f"{ACTOR}.grad_clip=0.5", f"{ACTOR}.optim.clip_grad=0.5"], None),
         ([], None),
     ],
 )
