@@ -14,7 +14,7 @@ from torch import Tensor
 
 from holderpo.evaluation.bootstrap import estimate, resample_counts
 from holderpo.evaluation.intervals import Interval, wilson_interval
-from holderpo.evaluation.panels import Entry, Panel, Sampling, departures
+from holderpo.evaluation.panels import SETS, Entry, Panel, Sampling, departures
 from holderpo.evaluation.pass_at_k import pass_at_k
 from holderpo.evaluation.records import Record
 
@@ -213,23 +213,25 @@ def resample_means(values_G: Tensor, seed: int) -> Tensor:
 
 
 def average_panel(
-    panel: Panel, results: Sequence[SetResult], *, subset: bool, resampling_seed: int = 0
+    panel: Panel, results: Sequence[SetResult], *, resampling_seed: int = 0
 ) -> PanelResult:
     """The average of a panel's sets, all problems as published.
 
     Args:
         panel: the panel.
         results: of all sets evaluated.
-        subset: whether only some problems of the sets were taken.
         resampling_seed: of the bootstrap's draws.
 
     Returns:
-        The average, if the sets are those of the panel.
+        The average, if the sets are whole and those of the panel.
     """
     whole = {result.name: result for result in results if not result.left_out}
     reasons = departures(panel, {name: result.sampling for name, result in whole.items()})
-    if subset:
-        reasons.append("only the first problems of each set were taken")
+    reasons += [
+        f"{name} has {whole[name].num_problems} of {SETS[name]} problems"
+        for name in panel.sets
+        if name in whole and whole[name].num_problems != SETS[name]
+    ]
     if reasons:
         return PanelResult(panel, None, None, tuple(reasons))
     resampled = sum(

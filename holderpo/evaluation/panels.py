@@ -5,7 +5,7 @@ An average is always that of a panel: of fixed sets, each with a fixed way to sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -126,8 +126,8 @@ PANELS: Mapping[str, Panel] = {
         ),
         Panel(
             "table6_7",
-            "MATH500, AIME25, AMC23 (40 rows), Minerva, OlympiadBench; greedy pass@1, AIME25 pass@8 "
-            "of 8 answers at temperature 0.7",
+            "MATH500, AIME25, AMC23 (40 rows), Minerva, OlympiadBench; greedy pass@1, AIME25 "
+            "pass@8 of 8 answers at temperature 0.7",
             (
                 *_greedy("math500"),
                 Entry("aime25", Sampling(temperature=0.7, samples=8, k=(8,)), "pass@8"),
@@ -206,7 +206,7 @@ def parse_change(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         ValueError: naming the word that cannot be read.
     """
     name, *settings = words
-    readers = {
+    readers: dict[str, Callable[[str], Any]] = {
         "temperature": float,
         "top_p": float,
         "samples": int,

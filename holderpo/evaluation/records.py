@@ -15,6 +15,8 @@ from typing import Any
 
 SETTINGS_FILE = "evaluation.json"
 TRUNCATED = "length"
+# Where a model lies does not matter; its fingerprint does.
+UNCOMPARED = ("model.path",)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Record:
     sample: int
     """Number of the answer among those of its problem and seed, from 0."""
     seed: int
-    """Of the evaluation; of greedy answers the first one given, which has no effect."""
+    """Of the evaluation; 0 for greedy answers, which need none."""
     response: str
     """What the model wrote."""
     finish_reason: str
@@ -126,8 +128,8 @@ def settings_conflicts(folder: Path, settings: Mapping[str, Any]) -> list[str]:
 
     Args:
         folder: of an evaluation; need not exist.
-        settings: of this one: ``model``, ``engine`` and ``sets``, each a mapping. Further sets do
-            not conflict with those that are there.
+        settings: of this one, mappings by section; one is ``sets``. Further sets do not conflict
+            with those that are there.
 
     Returns:
         A sentence for each difference, naming it; empty if there is none.
@@ -145,12 +147,8 @@ def settings_conflicts(folder: Path, settings: Mapping[str, Any]) -> list[str]:
     return [
         f"{path}: {name} is {old[name]!r} there and {new[name]!r} here; give another --out"
         for name in sorted(old.keys() & new.keys())
-        if old[name] != new[name] and name not in _UNCOMPARED
+        if old[name] != new[name] and name not in UNCOMPARED
     ]
-
-
-# Where a model lies does not matter; its fingerprint does.
-_UNCOMPARED = ("model.path",)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

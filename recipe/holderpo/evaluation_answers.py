@@ -1,0 +1,122 @@
+"""Making the answers of an evaluation: generate, grade, record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from tqdm import tqdm
+
+from holderpo.evaluation.records import TRUNCATED, Record, to_line, write_records
+from holderpo.rewards import grade_many
+from recipe.holderpo.console import Console
+from recipe.holderpo.evaluation_plan import ZERO, Answer, EvaluationPlan
+from recipe.holderpo.generation import Completion, EngineSettings, generate, make_engine
+
+# Of each set, by key.
+Records = dict[str, dict[tuple[int, int, int], Record]]
+
+
+def make_answers(
+    plan: EvaluationPlan, answers: Sequence[Answer], records: Records, console: Console
+) -> None:
+    """Generate, grade and record; grading goes on beside generation.
+
+    Args:
+        plan: of the evaluation.
+        answers: that are missing.
+        records: to which they are added.
+        console: for the bar.
+    """
+    engine = make_engine(
+        EngineSettings(
+            model=plan.model.path,
+            revision=plan.model.revision,
+            device=plan.device,
+            dtype=plan.dtype,
+            max_model_len=plan.longest_tokens,
+            max_num_seqs=plan.arguments.max_num_seqs,
+            tensor_parallel_size=plan.arguments.tensor_parallel_size,
+            gpu_memory_utilization=plan.arguments.gpu_memory_utilization,
+        )
+    )
+    bar = tqdm(
+        total=len(answers),
+        unit="answer",
+        file=console.screen,
+        dynamic_ncols=True,
+        disable=not console.screen.isatty(),
+    )
+
+    def record(finished: Sequence[tuple[Answer, Completion]]) -> None:
+        for each in grade_completions(finished, plan.arguments.truncated):
+            with (plan.arguments.out / f"{each.set}.jsonl").open("a", encoding="utf-8") as file:
+                file.write(to_line(each))
+            records[each.set][each.key] = each
+        bar.update(len(finished))
+
+    jobs: list[Future[None]] = []
+    requests = [plan.request(answer) for answer in answers]
+    with bar, ThreadPoolExecutor(max_workers=1) as grader:
+        try:
+            for completions in generate(engine, requests):
+                finished = [(answers[each.number], each) for each in completions]
+                jobs = [job for job in jobs if not (job.done() and job.result() is None)]
+                jobs.append(grader.submit(record, finished))
+            for job in jobs:
+                job.result()
+        except BaseException:
+            grader.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def grade_completions(
+    finished: Sequence[tuple[Answer, Completion]], truncated: str
+) -> list[Record]:
+    """Grade answers.
+
+    Args:
+        finished: each with what was wanted.
+        truncated: what a cut off answer is worth: ``zero``, or ``grade`` as others.
+
+    Returns:
+        Their records.
+    """
+    verdicts = grade_many([(each.response, answer.problem.gold) for answer, each in finished])
+    return [
+        Record(
+            set=answer.problem.set,
+            index=answer.problem.index,
+            sample=answer.sample,
+            seed=answer.seed,
+            response=each.response,
+            finish_reason=each.finish_reason,
+            num_tokens=each.num_tokens,
+            answer=verdict.answer,
+            status=str(verdict.status),
+            score=0.0 if each.finish_reason == TRUNCATED and truncated == ZERO else verdict.score,
+        )
+        for (answer, each), verdict in zip(finished, verdicts, strict=True)
+    ]
+
+
+def regrade(plan: EvaluationPlan, records: Records) -> None:
+    """Grade the wanted answers that are there with this grader and these settings.
+
+    Args:
+        plan: of the evaluation.
+        records: replaced, here and on disk; those of no problem of the plan are left out.
+    """
+    for name in plan.samplings:
+        problems = {problem.index: problem for problem in plan.benchmarks[name].problems}
+        present = [each for each in records[name].values() if each.index in problems]
+        finished = [
+            (
+                Answer(problems[each.index], each.seed, each.sample),
+                Completion(0, each.response, each.finish_reason, each.num_tokens),
+            )
+            for each in present
+        ]
+        graded = grade_completions(finished, plan.arguments.truncated)
+        records[name] = {each.key: each for each in graded}
+        write_records(plan.arguments.out / f"{name}.jsonl", graded)

@@ -1,0 +1,156 @@
+"""A checkpoint of a run as a Hugging Face folder, by verl's own merger.
+
+    python -m recipe.holderpo.export <run, checkpoints, global_step_N or actor folder> <out>
+
+verl's merger writes weights in bfloat16, the precision in which a GPU run's rollouts use them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+TRACKER = "latest_checkpointed_iteration.txt"
+FSDP_CONFIG = "fsdp_config.json"
+# Beside the shards, where verl keeps tokenizer and configuration, and the weights if
+# actor.checkpoint.save_contents has hf_model.
+HUGGINGFACE = "huggingface"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+class ExportError(RuntimeError):
+    """The merger failed."""
+
+
+def find_actor(path: Path) -> Path | None:
+    """The folder with a checkpoint's actor.
+
+    Args:
+        path: a run's folder, its ``checkpoints``, one ``global_step_N``, or the ``actor`` in it. Of
+            several checkpoints the last one is taken.
+
+    Returns:
+        The ``actor`` folder; None if this is no folder of verl's.
+
+    Raises:
+        ValueError: if a run has no checkpoint that can be taken.
+    """
+    for actor in (path, path / "actor"):
+        if (actor / FSDP_CONFIG).exists():
+            return actor
+    for checkpoints in (path, path / "checkpoints"):
+        steps = sorted(checkpoints.glob("global_step_*"), key=lambda step: step.name)
+        tracker = checkpoints / TRACKER
+        if tracker.exists():
+            actor = checkpoints / f"global_step_{tracker.read_text().strip()}" / "actor"
+            if not (actor / FSDP_CONFIG).exists():
+                raise ValueError(f"{actor}: named by {tracker}, but has no {FSDP_CONFIG}")
+            return actor
+        if steps:
+            names = ", ".join(step.name for step in steps)
+            raise ValueError(
+                f"{checkpoints}: no {TRACKER} says which is the last; name one: {names}"
+            )
+    if (path / "metrics.jsonl").exists():
+        raise ValueError(f"{path}: a run without a checkpoint (trainer.save_freq); name another")
+    return None
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a Hugging Face folder has all its weights."""
+    for name in _WEIGHTS:
+        if (folder / name).exists():
+            return True
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+            return all((folder / shard).exists() for shard in shards)
+    return False
+
+
+def checkpoint_problems(actor: Path) -> list[str]:
+    """What a checkpoint lacks to be exported.
+
+    Args:
+        actor: folder with the shards.
+
+    Returns:
+        A sentence for each missing file.
+    """
+    try:
+        world_size = int(json.loads((actor / FSDP_CONFIG).read_text())["world_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{actor / FSDP_CONFIG}: broken ({error!r}); the checkpoint cannot be exported"]
+    needed = [f"model_world_size_{world_size}_rank_{rank}.pt" for rank in range(world_size)]
+    needed.append(f"{HUGGINGFACE}/config.json")
+    return [
+        f"{actor / name}: not there; the checkpoint is incomplete, name another"
+        for name in needed
+        if not (actor / name).exists()
+    ]
+
+
+def export(actor: Path, out: Path) -> None:
+    """Merge the shards into a Hugging Face folder with tokenizer; nothing is left after a failure.
+
+    Args:
+        actor: complete folder, of any number of FSDP ranks.
+        out: made if needed; its other files are kept.
+
+    Raises:
+        ExportError: with the end of what the merger says.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    # In the same file system, so that the files are moved in one go each.
+    with tempfile.TemporaryDirectory(prefix=".export_", dir=out) as unfinished:
+        command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+        command += ["--local_dir", str(actor), "--target_dir", unfinished]
+        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if run.returncode != 0 or not has_weights(Path(unfinished)):
+            said = "\n".join(run.stdout.splitlines()[-15:])
+            raise ExportError(f"{actor}: verl.model_merger failed, status {run.returncode}\n{said}")
+        # An index comes last: with it the weights are complete.
+        files = sorted(Path(unfinished).iterdir(), key=lambda file: ".index." in file.name)
+        for file in files:
+            if file.is_dir():
+                shutil.rmtree(out / file.name, ignore_errors=True)
+            os.replace(file, out / file.name)
+
+
+def main(command_line: Sequence[str] | None = None) -> int:
+    """Export; returns 0, 1 if the merger fails, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m recipe.holderpo.export",
+        description="Write a checkpoint as a Hugging Face folder, by verl's own merger (bfloat16).",
+    )
+    parser.add_argument("checkpoint", type=Path, help="run, checkpoints, global_step_N or actor")
+    parser.add_argument("out", type=Path, help="folder to write")
+    arguments = parser.parse_args(command_line)
+    try:
+        actor = find_actor(arguments.checkpoint)
+        if actor is None:
+            raise ValueError(f"{arguments.checkpoint}: no run or checkpoint of verl's FSDP actor")
+        if has_weights(arguments.out):
+            raise ValueError(f"{arguments.out}: has a model already; give another folder")
+        if problems := checkpoint_problems(actor):
+            raise ValueError("\n".join(problems))
+        export(actor, arguments.out)
+    except ValueError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    except ExportError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    print(f"{arguments.out}: exported from {actor}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
