@@ -16,7 +16,8 @@ class AnyTokenizerLoop(SingleTurnAgentLoop):
 
     verl 0.9.1 reads the family off the architecture alone and asks every Qwen2 or Qwen3 for the
     token ``<|im_end|>``. Models distilled from DeepSeek-R1 have the architecture and not the token,
-    and every rollout fails. With one turn there is nothing between turns to handle.
+    and every rollout fails (verl-project/verl#7637). With one turn there is nothing between turns
+    to handle.
 
     ``rollout.agent.default_agent_loop: single_turn_any_tokenizer`` chooses it.
     """
