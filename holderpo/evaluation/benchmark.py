@@ -136,7 +136,8 @@ def _score(
             seed: _values(metric, [each[seed] for each in counts.values()]).mean().item()
             for seed in seeds
         }
-        if sampling.greedy:
+        if sampling.greedy or set(pooled.tolist()) in ({0.0}, {1.0}):
+            # Resamples of problems that are all alike would have no spread.
             interval, kind = wilson_interval(int(pooled.sum().item()), len(pooled)), WILSON
         else:
             resampled = resample_means(pooled, resampling_seed)

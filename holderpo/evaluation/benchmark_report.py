@@ -83,8 +83,8 @@ def explain(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> list
         lines.append(
             "avg@n: mean score of n answers to each problem; pass@k: the unbiased estimate from "
             "the same answers, those of all seeds together. Intervals: percentiles of "
-            f"{NUM_RESAMPLES} bootstrap resamples of the problems; where all problems have the "
-            "same value, such an interval has no width."
+            f"{NUM_RESAMPLES} bootstrap resamples of the problems, or Wilson's where all problems "
+            "have 0 or all have 1."
         )
         lines += _by_seed(results)
     lines.append(

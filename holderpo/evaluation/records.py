@@ -68,11 +68,23 @@ def to_line(record: Record) -> str:
     return json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_records(path: Path) -> dict[tuple[int, int, int], Record]:
-    """The answers of a set so far.
+def remove_cut_off_line(path: Path) -> None:
+    """Make what follows start on a line of its own.
 
-    A last line without its end was cut off while it was written: it is removed from the file, so
-    that what follows starts on a line of its own.
+    A last line without its end was cut off while it was written.
+
+    Args:
+        path: JSON Lines that nobody else writes now; need not exist.
+    """
+    if path.exists():
+        text = path.read_bytes()
+        whole = text.rfind(b"\n") + 1
+        if whole < len(text):
+            os.truncate(path, whole)
+
+
+def read_records(path: Path) -> dict[tuple[int, int, int], Record]:
+    """The answers of a set so far; a last line that is cut off is none.
 
     Args:
         path: JSON Lines; need not exist.
@@ -87,9 +99,6 @@ def read_records(path: Path) -> dict[tuple[int, int, int], Record]:
         return {}
     text = path.read_bytes()
     whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
     records: dict[tuple[int, int, int], Record] = {}
     for number, line in enumerate(whole.splitlines(), start=1):
         record = _parse(line)

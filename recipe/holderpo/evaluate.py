@@ -26,10 +26,15 @@ import rich.console
 from holderpo.evaluation.benchmark import PanelResult, SetResult, average_panel, score_set
 from holderpo.evaluation.benchmark_report import print_report, to_json, to_markdown
 from holderpo.evaluation.panels import PANELS, SETS
-from holderpo.evaluation.records import read_records, write_in_one_go, write_settings
+from holderpo.evaluation.records import (
+    read_records,
+    remove_cut_off_line,
+    write_in_one_go,
+    write_settings,
+)
 from holderpo.evaluation.results import installed_versions
 from recipe.holderpo.console import Console
-from recipe.holderpo.evaluation_answers import Records, make_answers, regrade
+from recipe.holderpo.evaluation_answers import Records, make_answers, records_path, regrade
 from recipe.holderpo.evaluation_plan import (
     GRADE,
     ZERO,
@@ -147,7 +152,7 @@ def read_all(plan: EvaluationPlan) -> Records:
     records, problems = {}, []
     for name in plan.samplings:
         try:
-            records[name] = read_records(plan.arguments.out / f"{name}.jsonl")
+            records[name] = read_records(records_path(plan, name))
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -189,6 +194,8 @@ def evaluate(plan: EvaluationPlan, began: float) -> int:
     Returns:
         The exit status.
     """
+    for name in plan.samplings:
+        remove_cut_off_line(records_path(plan, name))
     records = read_all(plan)
     if plan.arguments.regrade:
         regrade(plan, records)

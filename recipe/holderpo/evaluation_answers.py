@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -15,6 +16,11 @@ from recipe.holderpo.generation import Completion, EngineSettings, generate, mak
 
 # Of each set, by key.
 Records = dict[str, dict[tuple[int, int, int], Record]]
+
+
+def records_path(plan: EvaluationPlan, name: str) -> Path:
+    """The file with the answers to a set."""
+    return plan.arguments.out / f"{name}.jsonl"
 
 
 def make_answers(
@@ -50,7 +56,7 @@ def make_answers(
 
     def record(finished: Sequence[tuple[Answer, Completion]]) -> None:
         for each in grade_completions(finished, plan.arguments.truncated):
-            with (plan.arguments.out / f"{each.set}.jsonl").open("a", encoding="utf-8") as file:
+            with records_path(plan, each.set).open("a", encoding="utf-8") as file:
                 file.write(to_line(each))
             records[each.set][each.key] = each
         bar.update(len(finished))
@@ -119,4 +125,4 @@ def regrade(plan: EvaluationPlan, records: Records) -> None:
         ]
         graded = grade_completions(finished, plan.arguments.truncated)
         records[name] = {each.key: each for each in graded}
-        write_records(plan.arguments.out / f"{name}.jsonl", graded)
+        write_records(records_path(plan, name), graded)

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipe.holderpo.export import HUGGINGFACE, checkpoint_problems, export, find_actor, has_weights
+from recipe.holderpo.export import (
+    HUGGINGFACE,
+    checkpoint_problems,
+    export,
+    find_actor,
+    has_weights,
+    is_exported,
+)
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Of a larger file only slices are hashed: training moves nearly every weight.
@@ -72,7 +79,7 @@ def locate_model(text: str, revision: str | None) -> Model:
         raise ValueError(f"--model: {error}") from error
     if actor is not None:
         folder = actor / HUGGINGFACE
-        if has_weights(folder):
+        if is_exported(actor):
             actor = None
         elif problems := checkpoint_problems(actor):
             raise ValueError(f"--model: {'; '.join(problems)}")

@@ -75,6 +75,24 @@ def has_weights(folder: Path) -> bool:
     return False
 
 
+def is_exported(actor: Path) -> bool:
+    """Whether the weights beside a checkpoint's tokenizer are there, and of these shards.
+
+    Args:
+        actor: folder with the shards.
+
+    Returns:
+        False also for weights older than the shards: those of a run that was here before.
+    """
+    folder = actor / HUGGINGFACE
+    if not has_weights(folder):
+        return False
+    weights = [file for name in _WEIGHTS for file in folder.glob(f"*{Path(name).suffix}")]
+    shards = actor.glob("model_world_size_*.pt")
+    newest_shard = max((shard.stat().st_mtime for shard in shards), default=0.0)
+    return min(file.stat().st_mtime for file in weights) >= newest_shard
+
+
 def checkpoint_problems(actor: Path) -> list[str]:
     """What a checkpoint lacks to be exported.
 

@@ -14,6 +14,7 @@ from holderpo.evaluation.panels import Sampling
 from recipe.holderpo.environment import CPU_FIXED, CPU_TUNABLES
 
 CPU, CUDA = "cpu", "cuda"
+_CPU_BATCH_TOKENS = 8192
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,17 @@ def make_engine(settings: EngineSettings) -> Any:
     prepare_process(settings.device)
     from vllm import LLM
 
-    on_cpu = settings.device == CPU
+    if settings.device == CPU:
+        of_device: dict[str, Any] = {
+            "enforce_eager": True,
+            "distributed_executor_backend": "uni",
+            # A prompt in pieces would rewind its answer's generator, which vLLM 0.28.0 cannot on
+            # a CPU.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(settings.max_model_len, _CPU_BATCH_TOKENS),
+        }
+    else:
+        of_device = {"gpu_memory_utilization": settings.gpu_memory_utilization}
     return LLM(
         model=settings.model,
         revision=settings.revision,
@@ -110,11 +121,7 @@ def make_engine(settings: EngineSettings) -> Any:
         max_num_seqs=settings.max_num_seqs,
         tensor_parallel_size=settings.tensor_parallel_size,
         seed=0,  # Each request has its own.
-        **(
-            {"enforce_eager": True, "distributed_executor_backend": "uni"}
-            if on_cpu
-            else {"gpu_memory_utilization": settings.gpu_memory_utilization}
-        ),
+        **of_device,
     ).llm_engine
 
 
