@@ -81,7 +81,7 @@ def read_benchmark(data: Path, name: str) -> Benchmark:
     for number, row in enumerate(rows):
         try:
             problems.append(_problem(name, row))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}, row {number}: not of this set ({error}); {fix}") from error
     indices = {problem.index for problem in problems}
     if not problems or len(indices) < len(problems):

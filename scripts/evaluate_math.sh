@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# A model on the benchmarks of mathematics, for example
+#   scripts/evaluate_math.sh outputs/math_qwen2.5_math_7b --panel table2
+# $1: Hugging Face folder, hub name, run's folder or checkpoint; further arguments are options of
+# .venv/bin/python -m recipe.holderpo.evaluate --help. The same command goes on where it was cut
+# off. Data first: python -m data_prep.<set>, for each set of the panel.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+model=${1:?give a model: a folder, a hub name, or a checkpoint}
+shift
+name=$(basename "$model")
+# As the paper's Table 2, unless something else is asked for.
+[[ " $* " == *" --panel "* || " $* " == *" --sets "* ]] || set -- --panel table2 "$@"
+exec .venv/bin/python -m recipe.holderpo.evaluate --model "$model" --out "outputs/evaluate/$name" "$@"
