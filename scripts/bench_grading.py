@@ -32,6 +32,8 @@ from holderpo.rewards import Status, grade, grade_many
 MEAN_CHARACTERS = 1200
 SHARES = {"stored": 0.26, "rewritten": 0.25, "wrong": 0.42, "no_box": 0.06, "pathological": 0.01}
 POOL_SECONDS = 1.0
+# Golds that are no single expression, or an angle.
+NO_EXPRESSION = r"[=,<>_]|text|begin|\\in|circ"
 BOXED = [LatexExtractionConfig(boxed_match_priority=0)]
 
 
@@ -156,7 +158,7 @@ def rewritten(gold: str, rng: random.Random) -> str:
     elif fraction := re.fullmatch(r"\\frac\{(\d+)\}\{(\d+)\}", gold):
         above, below = int(fraction[1]), int(fraction[2])
         forms += [f"{above}/{below}", f"\\frac{{{2 * above}}}{{{2 * below}}}"]
-    elif re.search(r"\\sqrt|\\pi|[a-z]", gold) and not re.search(r"[=,<>]|text|begin|in|_", gold):
+    elif re.search(r"sqrt|pi|\b[a-z]\b", gold) and not re.search(NO_EXPRESSION, gold):
         forms += [f"\\frac{{2({gold})}}{{2}}", f"({gold}) \\cdot 1"]
     return rng.choice(forms)
 
@@ -165,7 +167,7 @@ def wrong(gold: str, rows: Sequence[dict[str, str]], rng: random.Random) -> str:
     """A near miss or the answer of another problem, certainly another value."""
     if re.fullmatch(r"-?\d+", gold):
         return rng.choice([str(int(gold) + 1), str(10 * int(gold) + 3), f"{gold}.5"])
-    if rng.random() < 0.5 and not re.search(r"[=,<>]|text|begin|in|_", gold):
+    if rng.random() < 0.5 and not re.search(NO_EXPRESSION, gold):
         return f"{gold}+1"
     # Another kind of answer: with digits where the gold has others.
     digits = sorted(re.findall(r"\d", gold))

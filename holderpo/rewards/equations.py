@@ -24,9 +24,11 @@ _ONE_VALUE = re.compile(rf"{_VALUE}|\({_NAME}(?:\s*,\s*{_NAME})+\)")
 _SUM_OF_VALUES = re.compile(rf"{_VALUE}(?:\s*(?:[-+/:]|\\cdot)?\s*{_VALUE}){{0,8}}")
 _EQUAL = r"(?<![<>!\\])=|\\equiv(?![a-zA-Z])"
 _ABOUT = r"\\approx(?![a-zA-Z])"
-_FUNCTION_OF_X = re.compile(r"y|[a-zA-Z]\([a-z]\)")
+_FUNCTION_OF_X = re.compile(r"y|[a-zA-Z]\(([a-z])\)")
 _MEMBER = re.compile(r"[a-zA-Z]\s*\\in(?![a-zA-Z])\s*(?=[\\(\[\]])")
 _SEVERAL = r",|;|\b(?:and|or)\b|\\text\s*\{\s*,?\s*(?:and|or)\s*\}"
+# A longer chain of an answer is no answer.
+_MAX_MEMBERS = 12
 _MODULUS = re.compile(r"\s*\(?\s*\\(?:pmod|bmod|mod)(?![a-zA-Z])\s*(?:\{[^{}]*\}|\w+)\s*\)?$")
 
 Compare = Callable[[str, str], bool | None]
@@ -53,7 +55,10 @@ def without_left_sides(answer: str, gold: str) -> tuple[str, str]:
     if all(len(parts) == 2 for parts in sides):
         left, right = (re.sub(r"\s", "", parts[0]) for parts in sides)
         same = left == right and _ONE_VALUE.fullmatch(sides[0][0])
-        if same or (_FUNCTION_OF_X.fullmatch(left) and _FUNCTION_OF_X.fullmatch(right)):
+        functions = [_FUNCTION_OF_X.fullmatch(name) for name in (left, right)]
+        if same or (
+            functions[0] and functions[1] and len({f[1] for f in functions if f} - {None}) < 2
+        ):
             return sides[0][1], sides[1][1]
         return answer, gold
     if any(split_top_level(text, _SEVERAL)[1:] for text in (answer, gold)):
@@ -107,6 +112,8 @@ def match_chains(answer: str, gold: str, compare: Compare, roughly: Roughly) -> 
         return NOT_MINE
     if any(split_top_level(part, _SEVERAL)[1:] for part in left + right):
         return NOT_MINE
+    if len(left) > _MAX_MEMBERS:
+        return False
     if other:
         # An equation is not one of its sides, but 0.56 = 56 % is both.
         if any(_has_variable(part) for part in right):

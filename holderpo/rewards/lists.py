@@ -17,6 +17,9 @@ from holderpo.rewards.words import NOT_MINE
 Compare = Callable[[str, str], bool | None]
 Decision = bool | None | str
 
+# More parts than this that are not the same at a glance are not compared with each other.
+MAX_OPEN_PARTS = 40
+
 AND = (
     r",|;|\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|\b(?:and|or)\b"
     r"|\\(?:lor|vee|land|wedge)(?![a-zA-Z])"
@@ -158,6 +161,8 @@ def match_unordered(left: Sequence[str], right: Sequence[str], compare: Compare)
             del remaining[position], keys[position]
         else:
             open_parts.append(part)
+    if len(open_parts) > MAX_OPEN_PARTS:
+        return None
     result: bool | None = True
     for part in open_parts:
         decisions = [compare(part, other) for other in remaining]

@@ -79,8 +79,9 @@ _REWRITES = [
         (r"\\text\s*\{\s*([ei])\s*\}", r"\1"),
         (r"\\text\s*\{\s*(?=\\[a-zA-Z])", "{"),
         (r"\{\s*([,.:;%]|\\[%$])\s*\}", r"\1"),
+        (r"([_^])\s*\{\s*\{([^{}]*)\}\s*\}", r"\1{\2}"),
         # Spacing. {,} and ,\! are thousands separators; other thin spaces only look.
-        (r",\s*\\!", ","),
+        (r",\s*\\!\s*", ","),
         (r"(?<=\d)\s*\\[,!;:]\s*(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\!", ""),
         (r"(?<!\\)\\[,;:>]", " "),
@@ -88,6 +89,7 @@ _REWRITES = [
         (r"\\q?quad(?![a-zA-Z])|(?<!\\)~|\\(?:thinspace|enspace|hfill)(?![a-zA-Z])", " "),
         (r"\\(?:neg)?(?:thin|med|thick)space(?![a-zA-Z])", " "),
         (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?", ""),
+        (r"\s+", " "),
         # One name for each symbol.
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
@@ -186,7 +188,7 @@ def clean(text: str) -> str:
     above, over, below = text.partition("\\over ")
     if over and above.count("{") == above.count("}"):
         text = f"\\frac{{{above.strip()}}}{{{below.strip()}}}"
-    return _without_outer_braces(_TRAILING.sub("", text.strip()))
+    return _TRAILING.sub("", _without_outer_braces(_TRAILING.sub("", text.strip())))
 
 
 def _rest_of_text(lead_in: re.Match[str]) -> str:

@@ -121,8 +121,8 @@ def _unsigned(text: str) -> Fraction | None:
         above, below = _decimal(match[1]), _decimal(match[2])
         return above / below if below else None
     if match := _MIXED.fullmatch(text):
-        whole, above, below = match[1], match[2] or match[4], match[3] or match[5]
-        return int(whole) + Fraction(int(above), int(below)) if int(below) else None
+        top, bottom = int(match[2] or match[4]), int(match[3] or match[5])
+        return int(match[1]) + Fraction(top, bottom) if bottom else None
     if match := _SCIENTIFIC.fullmatch(text):
         exponent = int(re.sub(r"\s", "", match[2] or match[3] or match[4]))
         if abs(exponent) > _MAX_EXPONENT:

@@ -37,9 +37,12 @@ CPU_SECONDS = 0.75
 MEMORY_BYTES = 1536 * 2**20
 REPLACED_FROM_BYTES = 600 * 2**20
 MAX_PROCESSES = 4
-# Importing math-verify takes 1 s, on a busy machine much longer.
-_START_SECONDS = 120.0
-_START_ATTEMPTS = 3
+# Importing math-verify takes 1 s, on a busy machine much longer, in a process that was stopped
+# meanwhile for ever: a process that fails to start has successors with twice the time each.
+_START_SECONDS = 15.0
+_START_FAILURES = 3
+# One that was killed has failed in nothing; but there is an end to that too.
+_START_ATTEMPTS = 12
 # An answer may have been with a process that died for another reason: it gets one more.
 _ATTEMPTS = 2
 
@@ -73,17 +76,16 @@ class GradingProcess:
         """
         if self._process is not None and self._process.poll() is None:
             return
-        for attempt in range(_START_ATTEMPTS):
+        failures = 0
+        for _ in range(_START_ATTEMPTS):
             self.kill()
-            try:
-                self._launch()
-                said, _ = self._receive(time.monotonic() + _START_SECONDS)
-                if said == "ready":
-                    return
-                reason = said
-            except (OSError, EOFError, ValueError) as error:
-                reason = repr(error)
-            logger.warning("grading process does not start (attempt %d): %s", attempt + 1, reason)
+            reason, was_killed = self._launch(_START_SECONDS * 2**failures)
+            if reason == "ready":
+                return
+            logger.warning("grading process does not start: %s", reason)
+            failures += not was_killed
+            if failures == _START_FAILURES:
+                break
         self.kill()
         raise WorkerDiedError(f"grading process does not start: {reason}")
 
@@ -101,22 +103,23 @@ class GradingProcess:
         Raises:
             WorkerDiedError: if the process ended while it had the job, or does not start.
         """
-        self.start()
-        assert self._channel is not None
-        deadline = time.monotonic() + timeout_seconds
-        try:
-            self._channel.settimeout(timeout_seconds)
-            self._channel.sendall(json.dumps([answer, list(golds)]).encode() + b"\n")
-            outcome, resident_bytes = self._receive(deadline)
-        except TimeoutError:
-            self.kill()
-            return "timeout"
-        except (OSError, EOFError, ValueError) as error:
-            self.kill()
-            raise WorkerDiedError(f"grading process ended: {error!r}") from error
-        if resident_bytes > REPLACED_FROM_BYTES:
-            self.kill()
-        return outcome
+        for _ in range(_START_ATTEMPTS):
+            self.start()
+            try:
+                outcome, resident_bytes = self._exchange([answer, list(golds)], timeout_seconds)
+            except TimeoutError:
+                self.kill()
+                return "timeout"
+            except (BrokenPipeError, ConnectionResetError):
+                self.kill()  # It had died before it read the answer.
+                continue
+            except (OSError, EOFError, ValueError) as error:
+                self.kill()
+                raise WorkerDiedError(f"grading process ended: {error!r}") from error
+            if resident_bytes > REPLACED_FROM_BYTES:
+                self.kill()
+            return outcome
+        raise WorkerDiedError("grading processes die before they read the answer")
 
     def kill(self) -> None:
         """End the process; the next job starts another."""
@@ -129,7 +132,8 @@ class GradingProcess:
         if channel is not None:
             channel.close()
 
-    def _launch(self) -> None:
+    def _launch(self, timeout_seconds: float) -> tuple[str, bool]:
+        """Start a process; what it says of itself, and whether it was killed before it did."""
         # The worker must find this package, and no module of the caller's working directory (-P).
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -145,6 +149,25 @@ class GradingProcess:
                 start_new_session=True,
                 env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             )
+        try:
+            said, _ = self._receive(time.monotonic() + timeout_seconds)
+            return said, False
+        except TimeoutError:
+            return f"not ready after {timeout_seconds:g} s", False
+        except (OSError, EOFError, ValueError) as error:
+            try:
+                code = self._process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                code = 0
+            return f"{error!r}, exit status {code}", code < 0
+
+    def _exchange(self, job: object, timeout_seconds: float) -> tuple[str, int]:
+        """Send a job and read its result within the limit."""
+        assert self._channel is not None
+        deadline = time.monotonic() + timeout_seconds
+        self._channel.settimeout(timeout_seconds)
+        self._channel.sendall(json.dumps(job).encode() + b"\n")
+        return self._receive(deadline)
 
     def _receive(self, deadline: float) -> tuple[str, int]:
         """Read one line of the process, until the deadline."""

@@ -145,7 +145,7 @@ def match(answer: str, gold: str, leaf: Leaf, roughly: Leaf) -> bool | None:
 
 def _bare(text: str) -> str:
     """Without blanks that mean nothing; one between digits or behind a comma does."""
-    text = re.sub(r"([_^])\{(\w)\}(?!\w)", r"\1\2", text)
+    text = re.sub(r"([_^])\{(\w)\}(?!\d)", r"\1\2", text)
     return re.sub(r"(?<![\d,])\s+|\s+(?!\d)", "", text)
 
 

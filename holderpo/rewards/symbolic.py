@@ -10,6 +10,7 @@ equal is compared once more in numbers, with a relative tolerance, since it roun
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Any
 
 from holderpo.rewards.normalization import clean
@@ -17,18 +18,19 @@ from holderpo.rewards.quick import match
 from holderpo.rewards.structure import depth_of
 from holderpo.rewards.units import same_unit, split_unit
 
-# Of values, after verify has called them equal; and of an approximation behind \approx.
+# Of values, after verify has called them equal.
 RELATIVE_TOLERANCE = 1e-9
-ROUGH_TOLERANCE = 0.05
 # Deeper brackets take the parser too long, or more than Python's stack.
 MAX_DEPTH = 40
 
 # What no mathematical answer holds, or the grammar skips over: "1 2" is read as 1 + 2.
 _FOREIGN = re.compile(
-    r'["#@?;`%&]|__|//|\d\s+\d|\d\s*_|(?:^|[^\w}\\)\]|\s])\s*_|\d[eE][+-]?\d'
+    r'["#@?;`%&]|__|//|\d\s+\d|(?:^|[^\w}\\)\]|\s])\s*_|\d[eE][+-]?\d'
     r"|\\(?:input|def|write|catcode|csname|ne|neq|not|equiv|sim|mod|pmod|bmod|phantom|dots|ldots)"
     r"(?![a-zA-Z])|\.\.|\\text|'"
 )
+# The grammar drops the base of a numeral.
+_NUMERAL = re.compile(r"\d\s*_")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
@@ -78,6 +80,8 @@ def _equal(answer: str, gold: str) -> bool:
     (answer, answer_unit), (gold, gold_unit) = split_unit(answer), split_unit(gold)
     if not same_unit(answer_unit, gold_unit):
         return False
+    if _NUMERAL.search(answer):
+        raise UnparseableError(answer)
     foreign = set(_FOREIGN.findall(gold)) | set(_WORD.findall(gold))
     if any(each not in foreign for each in _FOREIGN.findall(answer) + _WORD.findall(answer)):
         raise UnparseableError(answer)
@@ -139,8 +143,10 @@ def _parse(text: str) -> Any:
 
 def _agree(left: Any, right: Any) -> bool:
     """Whether two expressions have equal values at sample points; True where they have none."""
-    from sympy import Expr, Float
+    from sympy import Eq, Expr, Float
 
+    if isinstance(left, Eq) and isinstance(right, Eq):
+        return _agree_on_equations(left, right)
     if not (isinstance(left, Expr) and isinstance(right, Expr)):
         return True
     symbols = sorted(left.free_symbols | right.free_symbols, key=str)
@@ -154,6 +160,26 @@ def _agree(left: Any, right: Any) -> bool:
     return True
 
 
+def _agree_on_equations(left: Any, right: Any) -> bool:
+    """Whether they are the same but for a factor, or verify has really solved them.
+
+    verify calls equations equal of which neither has a solution, and solves past derivatives.
+    """
+    from sympy import Derivative, Symbol, solve
+    from sympy.core.function import AppliedUndef
+
+    def plain(equation: Any) -> Any:
+        difference = equation.lhs - equation.rhs
+        opaque = difference.atoms(Derivative) | difference.atoms(AppliedUndef)
+        return difference.xreplace({each: Symbol(f"<{each}>", real=True) for each in opaque})
+
+    ratio = (plain(left) / plain(right)).simplify()
+    if ratio.is_number:
+        return bool(ratio.is_finite and not ratio.is_zero)
+    is_opaque = any(side.has(Derivative, AppliedUndef) for side in (left, right))
+    return not is_opaque and bool(solve(left, left.free_symbols))
+
+
 def _value(expression: Any) -> Any:
     """Its value to 20 digits, as a sympy number of any size; none if it has no finite one."""
     try:
@@ -165,8 +191,18 @@ def _value(expression: Any) -> Any:
         return None
 
 
-def _roughly_equal(approximation: str, exact: str) -> bool:
-    values = [_value(parsed) for parsed in (_parse(approximation), _parse(exact))]
-    if None in values:
+def _roughly_equal(exact: str, approximation: str) -> bool:
+    """Whether a decimal is the exact value to within its last digit."""
+    from sympy import Rational
+
+    value = _value(_parse(split_unit(exact)[0]))
+    number = re.fullmatch(
+        r"(-?\s*\d+(?:\.(\d+))?)(?:\s*(?:\\times|\\cdot)\s*10\s*\^\s*\{?\s*(-?\d+)\s*\}?)?",
+        re.sub(r"(?<=\d),(?=\d{3})", "", split_unit(approximation)[0]),
+    )
+    if value is None or number is None:
         return False
-    return bool(abs(values[0] - values[1]) <= ROUGH_TOLERANCE * abs(values[1]))
+    power = int(number[3] or 0)
+    about = Fraction(number[1].replace(" ", "")) * Fraction(10) ** power
+    last_digit = Fraction(10) ** (power - len(number[2] or ""))
+    return bool(abs(value - Rational(about.numerator, about.denominator)) < float(last_digit))

@@ -21,7 +21,7 @@ _PHRASES = {
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}\s*")
 _BASE = re.compile(
-    r"(?:\\text\s*\{\s*|[({]\s*)?([0-9A-Za-z]+)\s*[})]?"
+    r"(?:\\text\s*\{\s*|[({]\s*)?([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)\s*[})]?"
     r"\s*_\s*(?:\{?\s*\(?\s*(?:\\text\s*\{)?\s*([a-z]+|\d+)\s*\}?\s*\)?\s*\}?)"
 )
 _BASE_NAMES = {
@@ -34,6 +34,7 @@ _CHOSEN = re.compile(r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:])\s*(\S.*)", re.DOTAL
 _OTHER_CHOICE = re.compile(r"\b(?:or|and|not|nor)\b|\([A-Z]\)|^\W*[A-Z]\W*$")
 _PREFIX = re.compile(r"\\text\s*\{\s*\(([A-H])\)\s*\}\s*|\(([A-H])\)\s*", re.DOTALL)
 _TIME = re.compile(r"0?(\d{1,2}):(\d\d)(?::(\d\d))?(am|pm)?")
+_LEFT_SIDE = re.compile(r"^(?:[a-zA-Z]|\\text\s*\{[^{}]*\}|[a-zA-Z\s]{2,20})\s*=\s*")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 
 # What a rule says of two texts that it does not concern.
@@ -136,6 +137,8 @@ def match_words(answer: str, gold: str) -> bool | str:
         The decision, or :data:`NOT_MINE`.
     """
     is_gold_text = "\\text" in gold or _is_prose(gold)
+    if is_gold_text and _is_prose(gold):
+        answer = _LEFT_SIDE.sub("", answer)
     if is_gold_text and _folded(answer) == _folded(gold):
         return True
     if not _is_prose(gold) or re.search(r"\b(?:and|or)\b", unwrapped(gold)):

@@ -75,13 +75,13 @@ def test_an_answer_whose_process_dies_is_tried_once_more_and_then_an_error(
     has_answer, receive = queue.SimpleQueue(), GradingProcess._receive
 
     def tell(process, deadline):
-        if deadline < time.monotonic() + 50:  # The limit of a start is longer.
+        if deadline > time.monotonic() + 100:  # A start has less time.
             has_answer.put(process.pid)
         return receive(process, deadline)
 
     monkeypatch.setattr(GradingProcess, "_receive", tell)
     for kills, outcome in [(1, "timeout"), (2, "error")]:
-        stuck = ask(short_limit, STUCK, ["18"])
+        stuck = ask(short_limit, STUCK, ["18"], timeout_seconds=200)
         for _ in range(kills):
             os.kill(has_answer.get(), signal.SIGKILL)
         assert stuck.result() == outcome
@@ -126,6 +126,70 @@ def test_a_grown_process_is_replaced_before_it_is_needed(monkeypatch, one_proces
     assert ask(one_process).result() == "correct"
     assert eventually(lambda: pid_of(one_process) not in (None, first))
     assert not is_alive(first)
+
+
+# Stands in for math-verify in the process: what goes wrong is in the answer.
+BAD_LIBRARY = """
+import os, signal, sys
+import holderpo.rewards.symbolic as symbolic
+
+def bad(answer, gold):
+    if answer == "hog":
+        kept = [bytearray(10_000_000) for _ in range(10_000)]
+    if answer == "busy":
+        sum(range(10 ** 13))  # C code that looks at no signal.
+    if answer == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if answer == "leave":
+        sys.exit(3)
+    if answer == "raise":
+        raise ZeroDivisionError
+    if answer == "recurse":
+        bad(answer, gold)
+        return bad(answer, gold)
+    if answer == "chatter":
+        print(sys.stdin.read(), "noise", flush=True)
+        os.write(1, b"more noise")
+    return answer != "wrong"
+
+symbolic.symbolic_match = bad
+"""
+
+
+@pytest.fixture
+def bad_library(monkeypatch):
+    made, popen = GradingPool(1), subprocess.Popen
+
+    def start(command, **options):
+        return popen([*command[:-1], BAD_LIBRARY + command[-1]], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "is_replaced"),
+    [
+        ("hog", "timeout", True),
+        ("busy", "timeout", True),
+        ("crash", "error", True),
+        ("leave", "error", True),
+        ("raise", "error", False),
+        ("recurse", "timeout", False),
+        ("chatter", "correct", False),
+        ("wrong", "wrong", False),
+    ],
+)
+def test_whatever_a_library_does_the_next_answer_is_graded(
+    bad_library, answer, outcome, is_replaced
+):
+    assert ask(bad_library, "good").result() == "correct"
+    before, began = pid_of(bad_library), time.monotonic()
+    assert ask(bad_library, answer, timeout_seconds=1.5).result() == outcome
+    assert time.monotonic() - began < 10
+    assert ask(bad_library, "good").result() == "correct"
+    assert (pid_of(bad_library) != before) == is_replaced
 
 
 def test_a_process_that_does_not_start_is_an_error_that_is_logged(monkeypatch, caplog, one_process):
