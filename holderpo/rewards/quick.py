@@ -65,6 +65,8 @@ def quick_match(answer: str, gold: str) -> bool | None:
     if len(answer) > MAX_ANSWER_CHARACTERS:
         return False
     answer, gold = clean(answer), clean(gold)
+    if len(answer) > 2 * MAX_ANSWER_CHARACTERS:  # Unicode written out.
+        return False
     if _bare(answer) == _bare(gold):
         return bool(gold)
     if _is_monstrous(answer) and not _is_monstrous(gold):
