@@ -54,13 +54,14 @@ class WorkerDiedError(RuntimeError):
 
 
 class GradingProcess:
-    """One process; used by one thread."""
+    """One process; used by one thread, but for :meth:`close`."""
 
     def __init__(self) -> None:
         """No process yet: the first job, or :meth:`start`, starts it."""
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._unread = b""
+        self.is_closed = False
 
     @property
     def pid(self) -> int | None:
@@ -82,10 +83,10 @@ class GradingProcess:
             reason, was_killed = self._launch(_START_SECONDS * 2**failures)
             if reason == "ready":
                 return
-            logger.warning("grading process does not start: %s", reason)
             failures += not was_killed
-            if failures == _START_FAILURES:
+            if failures == _START_FAILURES or self.is_closed:
                 break
+            logger.warning("grading process does not start: %s", reason)
         self.kill()
         raise WorkerDiedError(f"grading process does not start: {reason}")
 
@@ -132,6 +133,13 @@ class GradingProcess:
         if channel is not None:
             channel.close()
 
+    def close(self) -> None:
+        """End the process for good, from any thread; a job that it has fails."""
+        self.is_closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def _launch(self, timeout_seconds: float) -> tuple[str, bool]:
         """Start a process; what it says of itself, and whether it was killed before it did."""
         # The worker must find this package, and no module of the caller's working directory (-P).
@@ -141,7 +149,7 @@ class GradingProcess:
         # A socket rather than pipes: sending has a limit too, should the process be stopped.
         self._channel, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 [sys.executable, "-P", "-c", command],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -149,6 +157,8 @@ class GradingProcess:
                 start_new_session=True,
                 env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             )
+        if self.is_closed:
+            process.kill()
         try:
             said, _ = self._receive(time.monotonic() + timeout_seconds)
             return said, False
@@ -156,7 +166,7 @@ class GradingProcess:
             return f"not ready after {timeout_seconds:g} s", False
         except (OSError, EOFError, ValueError) as error:
             try:
-                code = self._process.wait(timeout=1)
+                code = process.wait(timeout=1)
             except subprocess.TimeoutExpired:
                 code = 0
             return f"{error!r}, exit status {code}", code < 0
@@ -246,7 +256,7 @@ class GradingPool:
             for _ in self.processes:
                 self._jobs.put(None)
         for process in self.processes:
-            process.kill()
+            process.close()
 
     def _serve(self, process: GradingProcess) -> None:
         while (job := self._jobs.get()) is not None:
@@ -263,6 +273,7 @@ class GradingPool:
                     process.start()
                 except WorkerDiedError:
                     pass  # The next job tries again, and says so.
+        process.kill()
 
 
 def _outcome(process: GradingProcess, job: _Job) -> str:
@@ -274,7 +285,8 @@ def _outcome(process: GradingProcess, job: _Job) -> str:
         except Exception as error:  # Whatever it is, the thread must go on.
             reason = error
             process.kill()
-    logger.warning("an answer was not graded: %s", reason)
+    if not process.is_closed:
+        logger.warning("an answer was not graded: %s", reason)
     return "error"
 
 
