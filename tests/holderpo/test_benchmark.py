@@ -9,7 +9,7 @@ import rich.console
 from holderpo.evaluation import benchmark, benchmark_report
 from holderpo.evaluation.benchmark import average_panel, score_set
 from holderpo.evaluation.intervals import wilson_interval
-from holderpo.evaluation.panels import GREEDY, PANELS, SETS, Sampling
+from holderpo.evaluation.panels import GREEDY, PANELS, SETS, Entry, Panel, Sampling
 from holderpo.evaluation.pass_at_k import pass_at_k
 from holderpo.evaluation.records import Record
 
@@ -155,6 +155,16 @@ def test_the_average_of_a_panel_is_the_mean_of_its_sets():
     half_width = (panel.interval.high - panel.interval.low) / 2
     assert half_width == pytest.approx(1.96 * 0.0222, rel=0.1)
     assert panel.interval.low < panel.value < panel.interval.high
+
+
+def test_the_sets_of_a_panel_are_resampled_independently():
+    entries = tuple(Entry(name, GREEDY, "pass@1") for name in ("aime24", "aime25"))
+    both = average_panel(
+        Panel("two", "", entries), [greedy_set("aime24", 15), greedy_set("aime25", 15)]
+    )
+    one = average_panel(Panel("one", "", entries[:1]), [greedy_set("aime24", 15)])
+    widths = [panel.interval.high - panel.interval.low for panel in (both, one)]
+    assert widths[0] / widths[1] == pytest.approx(2**-0.5, rel=0.1)
 
 
 def test_the_minerva_that_counts_is_the_published_one():
