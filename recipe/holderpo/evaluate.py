@@ -176,7 +176,7 @@ def announce(plan: EvaluationPlan, records: Records) -> None:
     left = len(missing(plan, records))
     print(f"model      {plan.model.path}, {plan.dtype} on {plan.device}")
     for name, sampling in plan.samplings.items():
-        print(f"set        {name}: {len(plan.benchmarks[name].problems)} problems, {sampling}")
+        print(f"set        {name}: {len(plan.problems(name))} problems, {sampling}")
     print(f"answers    {wanted}, of which {wanted - left} are there")
     print(f"output     {plan.arguments.out}")
     for note in plan.notes:

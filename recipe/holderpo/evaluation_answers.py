@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
 from holderpo.evaluation.records import TRUNCATED, Record, to_line, write_records
-from holderpo.rewards import grade_many
+from holderpo.rewards import Status, grade_many
 from recipe.holderpo.console import Console
 from recipe.holderpo.evaluation_plan import ZERO, Answer, EvaluationPlan
 from recipe.holderpo.generation import Completion, EngineSettings, generate, make_engine
@@ -74,6 +74,8 @@ def make_answers(
         except BaseException:
             grader.shutdown(wait=True, cancel_futures=True)
             raise
+    # Verdicts that may be due to a machine busy with generation get a second try.
+    regrade(plan, records, (Status.TIMEOUT, Status.ERROR))
 
 
 def grade_completions(
@@ -106,23 +108,27 @@ def grade_completions(
     ]
 
 
-def regrade(plan: EvaluationPlan, records: Records) -> None:
-    """Grade the wanted answers that are there with this grader and these settings.
+def regrade(
+    plan: EvaluationPlan, records: Records, statuses: Collection[str] | None = None
+) -> None:
+    """Grade answers that are there with this grader and these settings.
 
     Args:
         plan: of the evaluation.
-        records: replaced, here and on disk; those of no problem of the plan are left out.
+        records: changed, here and on disk.
+        statuses: only those with one of these verdicts; None is all.
     """
     for name in plan.samplings:
         problems = {problem.index: problem for problem in plan.benchmarks[name].problems}
-        present = [each for each in records[name].values() if each.index in problems]
         finished = [
             (
                 Answer(problems[each.index], each.seed, each.sample),
                 Completion(0, each.response, each.finish_reason, each.num_tokens),
             )
-            for each in present
+            for each in records[name].values()
+            if statuses is None or each.status in statuses
         ]
-        graded = grade_completions(finished, plan.arguments.truncated)
-        records[name] = {each.key: each for each in graded}
-        write_records(records_path(plan, name), graded)
+        if finished:
+            graded = grade_completions(finished, plan.arguments.truncated)
+            records[name].update((each.key, each) for each in graded)
+            write_records(records_path(plan, name), records[name].values())

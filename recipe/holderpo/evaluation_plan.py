@@ -66,9 +66,9 @@ class EvaluationPlan:
     samplings: Mapping[str, Sampling]
     """Of each set."""
     benchmarks: Mapping[str, Benchmark]
-    """Each set's problems, the wanted ones only."""
+    """Each set, whole."""
     prompts: Mapping[str, Mapping[int, list[int]]]
-    """Tokens by set and index."""
+    """Tokens by set and index, of the wanted problems."""
     notes: list[str] = field(default_factory=list)
     """What should be known beside the numbers."""
 
@@ -77,23 +77,27 @@ class EvaluationPlan:
         return {
             "model": self.model.identity(),
             "engine": {"device": self.device, "dtype": self.dtype, "context": self.context},
-            "grading": {"truncated": self.arguments.truncated},
             "sets": {
                 name: {
                     "data_sha256": self.benchmarks[name].sha256,
                     "temperature": sampling.temperature,
                     "top_p": sampling.top_p,
                     "max_tokens": sampling.max_tokens,
+                    "truncated": self.arguments.truncated,
                 }
                 for name, sampling in self.samplings.items()
             },
         }
 
+    def problems(self, name: str) -> tuple[Problem, ...]:
+        """The problems wanted of a set."""
+        return self.benchmarks[name].problems[: self.arguments.limit]
+
     def answers(self, name: str) -> Iterator[Answer]:
         """All answers wanted of a set, those of the first seed first."""
         sampling = self.samplings[name]
         for seed in [0] if sampling.greedy else self.arguments.seeds:
-            for problem in self.benchmarks[name].problems:
+            for problem in self.problems(name):
                 for sample in range(sampling.samples):
                     yield Answer(problem, seed, sample)
 
@@ -151,7 +155,7 @@ def make_plan(arguments: argparse.Namespace) -> EvaluationPlan:
     benchmarks = {}
     for name in samplings:
         try:
-            benchmarks[name] = _limited(read_benchmark(arguments.data, name), arguments.limit)
+            benchmarks[name] = read_benchmark(arguments.data, name)
         except ValueError as error:
             problems.append(str(error))
     try:
@@ -180,7 +184,8 @@ def check_settings(plan: EvaluationPlan) -> None:
     """
     settings = plan.settings()
     if plan.arguments.regrade:
-        del settings["grading"]
+        for of_set in settings["sets"].values():
+            del of_set["truncated"]
     if conflicts := settings_conflicts(plan.arguments.out, settings):
         raise PlanError(conflicts)
 
@@ -199,10 +204,6 @@ def _argument_problems(arguments: argparse.Namespace) -> Iterator[str]:
         yield f"--seeds: {arguments.seeds}; give each once"
     if arguments.out.exists() and not arguments.out.is_dir():
         yield f"--out: {arguments.out} is a file; give a folder"
-
-
-def _limited(benchmark: Benchmark, limit: int | None) -> Benchmark:
-    return Benchmark(benchmark.name, benchmark.path, benchmark.sha256, benchmark.problems[:limit])
 
 
 def _device(wanted: str | None) -> tuple[str, list[str]]:
@@ -244,7 +245,10 @@ def _with_model(
         )
     context = _context(arguments, model, config)
     prompts = {
-        name: {problem.index: prompt_tokens(tokenizer, problem) for problem in benchmark.problems}
+        name: {
+            problem.index: prompt_tokens(tokenizer, problem)
+            for problem in benchmark.problems[: arguments.limit]
+        }
         for name, benchmark in benchmarks.items()
     }
     problems = list(_room_problems(prompts, context))

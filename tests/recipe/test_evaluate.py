@@ -14,6 +14,7 @@ from data_prep.parquet import verl_row, write_rows
 from data_prep.tiny_model import ascii_tokenizer, save, tiny_qwen2
 from holderpo.evaluation.panels import Sampling
 from holderpo.prompt import TEMPLATES, render
+from holderpo.rewards import Status, Verdict, grade
 from recipe.holderpo import benchmark_data, evaluate, evaluation_answers, evaluation_plan, export
 from recipe.holderpo.evaluation_model import fingerprint, locate_model
 from recipe.holderpo.generation import Completion
@@ -197,6 +198,36 @@ def test_truncated_answers_are_worth_nothing_unless_asked_and_can_be_graded_anew
     assert (status, script.requests) == (0, [])
     assert summary(tmp_path / "out")["sets"][0]["scores"][0]["value"] == pytest.approx(5 / 6)
     assert "Truncated answers are graded" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_regrading_some_sets_and_problems_loses_no_answer(run, tmp_path):
+    run("--sets", "math500", "minerva", script=Script(cut_off))
+    assert run("--sets", "math500", "--limit", "2", "--regrade", "--truncated", "grade")[0] == 0
+    assert [len(read_lines(tmp_path / "out" / f"{n}.jsonl")) for n in ("math500", "minerva")] == [
+        NUM_PROBLEMS,
+        NUM_PROBLEMS,
+    ]
+    # All of the set are graded by the new rule, and the other set keeps its own.
+    status, script = run("--sets", "math500", "--truncated", "grade")
+    assert (status, script.requests) == (0, [])
+    assert summary(tmp_path / "out")["sets"][0]["scores"][0]["value"] == pytest.approx(5 / 6)
+    assert run("--sets", "minerva")[0] == 0
+
+
+def test_what_timed_out_beside_generation_is_graded_once_more(run, tmp_path, monkeypatch):
+    calls = []
+
+    def busy(pairs):
+        calls.append(len(pairs))
+        late = len(calls) == 1
+        return [Verdict(0.0, None, Status.TIMEOUT) if late else grade(*pair) for pair in pairs]
+
+    monkeypatch.setattr(evaluation_answers, "grade_many", busy)
+    run("--sets", "math500")
+    assert calls == [1] * (NUM_PROBLEMS + 1)
+    lines = read_lines(tmp_path / "out" / "math500.jsonl")
+    assert Counter(line["status"] for line in lines) == {"correct": 5, "wrong": 1}
+    assert summary(tmp_path / "out")["sets"][0]["failures"]["timeout"] == 0
 
 
 def test_a_panel_of_some_problems_has_no_average(run, data, tmp_path):
