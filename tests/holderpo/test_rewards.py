@@ -43,3 +43,27 @@ def test_exact_match(response, expected):
 )
 def test_math(response, gold, expected):
     assert score(math, response, gold) == expected
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "failure"),
+    [
+        ("so 18", "18", "no_answer"),
+        ("\\boxed{#}", "18", "unparseable"),
+        ("\\boxed{\\sum_{n=1}^{10^9} \\frac{1}{n^2}}", "18", "timeout"),
+        ("\\boxed{18}", [], "error"),
+        ("\\boxed{18}", "18", None),
+        ("\\boxed{17}", ["18"], None),
+    ],
+)
+def test_math_says_why_there_is_no_verdict_under_the_same_keys_always(response, gold, failure):
+    result = asyncio.run(math.compute_score("x", response, gold))
+    failures = {key: value for key, value in result.items() if key not in ("score", "acc")}
+    expected = dict.fromkeys(("no_answer", "unparseable", "timeout", "error"), 0.0)
+    assert failures == expected | ({failure: 1.0} if failure else {})
+
+
+def test_math_never_raises_and_warns_of_what_would_have():
+    with pytest.warns(RuntimeWarning, match=r"not graded .*gsm8k.*response: NoneType"):
+        result = asyncio.run(math.compute_score("gsm8k", None, "18", {}, reward_router_address=1))
+    assert (result["score"], result["error"]) == (0.0, 1.0)
