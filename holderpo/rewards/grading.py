@@ -27,6 +27,9 @@ Gold = str | float | Sequence[str] | Sequence[float]
 # Wall clock of one answer; the CPU time of a comparison is limited to pool.CPU_SECONDS.
 DEFAULT_TIMEOUT_SECONDS = 10.0
 REMEMBERED_VERDICTS = 4096
+# Brackets inside brackets; the deepest gold answer of the data sets has 4, and a parser of
+# hundreds only runs out of time.
+MAX_DEPTH = 50
 
 # Outcomes that would be the same another time.
 _DEFINITE = (Status.CORRECT, Status.WRONG, Status.UNPARSEABLE)
@@ -146,7 +149,21 @@ def _start(response: str, golds: tuple[str, ...], timeout_seconds: float) -> _St
             open_golds.append(gold)
     if not open_golds:
         return answer, Status.WRONG
+    if _depth(answer) > MAX_DEPTH:
+        return answer, Status.UNPARSEABLE
     return answer, _outcomes.get(answer, tuple(open_golds), timeout_seconds)
+
+
+def _depth(text: str) -> int:
+    """How deep brackets of any kind are nested."""
+    depth = deepest = 0
+    for character in text:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    return deepest
 
 
 def _verdict(answer: str | None, status: Status) -> Verdict:

@@ -438,3 +438,9 @@ def test_threads_that_grade_do_not_keep_a_program_alive():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert time.monotonic() - began < 10
     assert threading.active_count() < 50
+
+
+def test_a_deeply_nested_answer_is_given_up_unless_the_gold_is_the_same():
+    nested = "(" * 60 + "x+1" + ")" * 60
+    assert grade(f"\\boxed{{{nested}}}", "18+x").status is Status.UNPARSEABLE
+    assert grade(f"\\boxed{{{nested}}}", nested).status is Status.CORRECT
