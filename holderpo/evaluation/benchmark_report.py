@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,8 +13,11 @@ from rich.table import Table
 from holderpo.evaluation.benchmark import FAILURES, NUM_RESAMPLES, PanelResult, Score, SetResult
 from holderpo.evaluation.intervals import Interval
 
-_HEADINGS = ("set", "problems", "sampling", "seeds", "metric", "score, %", "95 % interval")
-HEADINGS = (*_HEADINGS, *(f"{name.replace('_', ' ')}, %" for name in FAILURES), "tokens")
+HEADINGS = (
+    *("set", "problems", "sampling", "seeds", "metric", "score, %", "95 % interval"),
+    *(f"{name.replace('_', ' ')}, %" for name in FAILURES),
+    "tokens",
+)
 
 
 def make_rows(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> list[list[str]]:
@@ -149,7 +153,7 @@ def print_report(
     panels: Sequence[PanelResult],
     notes: Sequence[str],
 ) -> None:
-    """The same on a screen, failures in one column to save width.
+    """The same on a screen, with fewer and narrower columns.
 
     Args:
         console: where.
@@ -157,19 +161,27 @@ def print_report(
         panels: their averages.
         notes: what else should be known.
     """
-    first = len(_HEADINGS)
-    table = Table(show_lines=False)
-    for heading in (*_HEADINGS, "failures, % of answers", HEADINGS[-1]):
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for heading in ("set", "problems", "sampling", "metric", "score, %", "failures, %", "tokens"):
         table.add_column(heading, overflow="fold")
     for row in make_rows(results, panels):
-        failed = [
-            f"{name.replace('_', ' ')} {cell}"
-            for name, cell in zip(FAILURES, row[first:-1], strict=True)
-            if cell not in ("", "0.0")
+        name, problems, sampling, seeds, metric, score, interval, *shares, tokens = row
+        failures = [
+            f"{failure.replace('_', ' ')} {share}"
+            for failure, share in zip(FAILURES, shares, strict=True)
+            if share not in ("", "0.0")
         ]
-        none = "none" if row[first] else ""
-        cells = [*row[:first], "\n".join(failed) or none, row[-1]]
-        table.add_row(*(escape(cell).replace(" (", "\n(", 1) for cell in cells))
+        drawn = [sampling, f"seeds {seeds}" if seeds not in ("", "none") else ""]
+        cells = [
+            name,
+            problems,
+            "\n".join(filter(None, drawn)),
+            metric,
+            "\n".join(filter(None, [score, interval])),
+            "\n".join(failures) or ("none" if tokens else ""),
+            tokens,
+        ]
+        table.add_row(*map(escape, cells))
     console.print(table)
     for line in [*explain(results, panels), *notes]:
         console.print(escape(line), highlight=False)
