@@ -405,14 +405,17 @@ def test_an_awkward_caller(tmp_path):
 
 
 ORPHANS = """
-import os, signal, time
-from holderpo.rewards.pool import GradingPool
-pool = GradingPool(2)
-for answer in ("\\\\sqrt{2}+1", "\\\\sqrt{3}+1"):
-    pool.submit(answer, ["5"], timeout_seconds=60)
-while [process.pid for process in pool.processes].count(None):
-    time.sleep(0.01)
-busy = pool.submit("\\\\sum_{n=1}^{10^9} \\\\frac{1}{n^2}", ["5"], timeout_seconds=60)
+import time
+from holderpo.rewards import pool as module
+module.CPU_SECONDS = 60.0
+pool = module.GradingPool(2)
+first = [
+    pool.submit(f"\\\\sqrt{{{number}}}+1", ["5"], timeout_seconds=60) for number in (2, 3)
+]
+assert [future.result() for future in first] == ["wrong"] * 2
+for gold in ("5", "6"):
+    pool.submit("\\\\sum_{n=1}^{10^9} \\\\frac{1}{n^2}", [gold], timeout_seconds=60)
+time.sleep(0.3)
 print(*[process.pid for process in pool.processes], flush=True)
 time.sleep(60)
 """
