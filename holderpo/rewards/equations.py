@@ -9,14 +9,17 @@ from holderpo.rewards.structure import split_top_level, split_with_separators
 from holderpo.rewards.words import NOT_MINE
 
 _SUBSCRIPT = r"(?:\s*_\s*(?:\{[^{}]*\}|\w)|')"
-_NAME = rf"(?:\\(?!frac|sqrt|sin|cos|tan|cot|sec|csc|log|ln|pi|pm)[a-zA-Z]+|[a-zA-Z]+){_SUBSCRIPT}*"
+_NAME = (
+    rf"(?:\\(?!frac|sqrt|sin|cos|tan|cot|sec|csc|log|ln|pi|pm)[a-zA-Z]++|[a-zA-Z]++){_SUBSCRIPT}*+"
+)
+# Atomic: a name has one reading, so that a long text that is none fails at once.
 _VALUE = (
-    rf"(?:\\text\s*\{{[^{{}}]*\}}{_SUBSCRIPT}*(?:\s*\([^()=]*\))?"
+    rf"(?>\\text\s*\{{[^{{}}]*\}}{_SUBSCRIPT}*(?:\s*\([^()=]*\))?"
     rf"|{_NAME}(?:\s*\^\s*\{{-1\}})?(?:\s*\([^()=]*\))?"
     rf"|\\(?:sin|cos|tan|cot|sec|csc|log|ln)\s*\(?\s*{_NAME}\s*\)?"
     r"|m?\s*\\(?:angle|triangle|measuredangle)\s*[A-Z][A-Z\s]*"
     r"|\\(?:overline|vec|hat|bar|overrightarrow)\s*\{[^{}]*\}"
-    rf"|\|\s*(?:[A-Z\s]+|{_NAME})\s*\||\[\s*[A-Z\s]+\]"
+    r"|\|[^|\d]+\||\[\s*[A-Z\s]+\]"
     rf"|\\frac\s*\{{\s*{_NAME}\s*\}}\s*\{{\s*{_NAME}\s*\}})"
 )
 # What a question asks the value of; no digits, so that 2x = 10 is not the answer 10.

@@ -113,6 +113,7 @@ _REWRITES = [
         (r"\\(?:infin|infinity)(?![a-zA-Z])", r"\\infty "),
         (r"\\lg(?![a-zA-Z])", r"\\log_{10} "),
         (r"\\log\s*_\s*\{?e\}?(?![a-zA-Z])", r"\\ln "),
+        (r"\\log\s*_\s*(\d)", r"\\log_{\1} "),
         (r"\\(?:arc(?=sin|cos|tan))(sin|cos|tan)(?![a-zA-Z])", r"\\arc\1"),
         (r"\\%", "%"),
         (r"\\&", r"\\text{ and }"),

@@ -46,14 +46,16 @@ _SYNONYMS = {
 _SHORTHANDS = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "cc": "cm^3"}
 _OF_AN_ANGLE = re.compile(r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc)")
 _TEXT_UNIT = re.compile(
-    r"(?:\\text\s*\{[^{}]*\}\s*(?:\^\s*(?:\{\s*-?\d\s*\}|-?\d))?[\s/]*|\\cdot\s*|/\s*[a-zA-Z]+\s*"
-    r"|[a-zA-Z]{2,}\s*)+"
+    r"(?:\\text\s*\{[^{}]*\}\s*(?:\^\s*(?:\{\s*-?\d\s*\}|-?\d))?[\s/]*|\\cdot\s*|/\s*[a-zA-Z]++\s*"
+    r"|[a-zA-Z]{2,}+\s*)+"
 )
 # A unit without \text: never a single letter, which could be a variable.
 _BARE_UNIT = re.compile(
     r"(?:[a-zA-Z]{2,}(?:\s*\^\s*\{?-?[1-4]\}?)?\.?)"
     r"(?:[\s/.-]+[a-zA-Z]+(?:\s*\^\s*\{?-?[1-4]\}?)?\.?){0,6}"
 )
+# m/s, km/h^2
+_COMPOUND = re.compile(r"[\d})]\s+([ckm]?[mg]\s*/\s*[a-z]{1,3}(?:\s*\^\s*\{?-?[1-4]\}?)?)$")
 _FUNCTION_NAMES = ("pi", "sin", "cos", "tan", "log", "ln", "exp", "sqrt", "mod", "or", "and", "to")
 # Words that say more than a unit does.
 _NO_UNIT = re.compile(
@@ -86,6 +88,9 @@ def split_unit(text: str) -> tuple[str, str]:
         tail = text[start:]
         if _TEXT_UNIT.fullmatch(tail) and _may_be_unit(_plain(tail), head):
             return head, _canonical(_plain(tail))
+    compound = _COMPOUND.search(text)
+    if compound and all(name in _SYNONYMS for name in re.findall("[a-z]+", compound[1])):
+        return text[: compound.start(1)].strip(), _canonical(compound[1])
     match = re.search(r"[\d})]\s*(?=[a-zA-Z]{2})", text)
     if match and not re.search(r"\\[a-zA-Z]+$", text[: match.end()]):
         tail, head = text[match.end() :], text[: match.end()].strip()

@@ -33,7 +33,7 @@ _LETTER = re.compile(r"(?:option|choice|answer|part)?\s*\(?\s*([A-Za-z])\s*\)?\s
 _CHOSEN = re.compile(r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:])\s*(\S.*)", re.DOTALL)
 _OTHER_CHOICE = re.compile(r"\b(?:or|and|not|nor)\b|\([A-Z]\)|^\W*[A-Z]\W*$")
 _PREFIX = re.compile(r"\\text\s*\{\s*\(([A-H])\)\s*\}\s*|\(([A-H])\)\s*", re.DOTALL)
-_TIME = re.compile(r"0?(\d{1,2}):(\d\d)(?::(\d\d))?(am|pm)?")
+_TIME = re.compile(r"0?(\d{1,2})(?::(\d\d)(?::(\d\d))?(am|pm)?|(am|pm))")
 _LEFT_SIDE = re.compile(r"^(?:[a-zA-Z]|\\text\s*\{[^{}]*\}|[a-zA-Z\s]{2,20})\s*=\s*")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 
@@ -125,9 +125,10 @@ def match_time(answer: str, gold: str) -> bool | str:
     """
     left, right = (_TIME.fullmatch(_folded(text)) for text in (answer, gold))
     if left is None or right is None:
-        return False if right is not None and right[4] else NOT_MINE
-    same = all(left[part] == right[part] for part in (1, 2, 3))
-    return same and (right[4] is None or left[4] == right[4])
+        return False if right is not None and (right[4] or right[5]) else NOT_MINE
+    clocks = [(each[1], each[2] or "00", each[3]) for each in (left, right)]
+    halves = [each[4] or each[5] for each in (left, right)]
+    return clocks[0] == clocks[1] and halves[1] in (None, halves[0])
 
 
 def match_words(answer: str, gold: str) -> bool | str:
@@ -141,9 +142,19 @@ def match_words(answer: str, gold: str) -> bool | str:
         answer = _LEFT_SIDE.sub("", answer)
     if is_gold_text and _folded(answer) == _folded(gold):
         return True
+    if _is_product(answer, gold):
+        return True
     if not _is_prose(gold) or re.search(r"\b(?:and|or)\b", unwrapped(gold)):
         return NOT_MINE
     return False
+
+
+def _is_product(answer: str, gold: str) -> bool:
+    """Whether both are one product of two or three letters: ``abc`` and ``b c a``."""
+    factors = [re.sub(r"\\cdot|\s", "", text) for text in (answer, gold)]
+    return bool(re.fullmatch("[a-zA-Z]{2,3}", factors[1])) and sorted(factors[0]) == sorted(
+        factors[1]
+    )
 
 
 def _folded(text: str) -> str:
