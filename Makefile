@@ -22,13 +22,14 @@ lint: setup ## lint, format and types
 	@.venv/bin/mypy
 
 test-unit: setup ## unit tests
-	@$(PYTHON_BIN) -m pytest -m "not e2e and not slow and not gpu and not faults"
+	@$(PYTHON_BIN) -m pytest -n auto --maxprocesses 4 --dist worksteal \
+	  -m "not e2e and not slow and not gpu and not faults"
 
 test-e2e: setup ## real launches, end to end
 	@$(PYTHON_BIN) -m pytest -m e2e
 
 test-slow: setup ## slow tests, by hand
-	@$(PYTHON_BIN) -m pytest -m slow
+	@$(PYTHON_BIN) -m pytest -m "slow or faults"
 
 clean: ## remove generated data, outputs and caches (not .venv)
 	rm -rf data outputs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,7 +38,16 @@ setup(
     extras_require={
         # verl 0.9.1's own pins for GPU clusters.
         "gpu": ["verl[vllm,gpu]==0.9.1"],
-        "dev": ["pytest", "pytest-timeout", "hypothesis", "mpmath", "ruff", "mypy", "pre-commit"],
+        "dev": [
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "hypothesis",
+            "mpmath",
+            "ruff",
+            "mypy",
+            "pre-commit",
+        ],
     },
     entry_points={"verl.plugins": ["holderpo = recipe.holderpo.plugin"]},
 )

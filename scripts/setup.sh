@@ -33,7 +33,7 @@ if [ -z "$python" ]; then
 fi
 [ -n "$python" ] && fits "$python" \
   || fail "needs Python 3.11 (tested) or 3.12, found $("${python:-python3}" --version 2>&1 || echo none);" \
-          "verl also allows 3.10, but the locked packages do not. Install 3.11 or set PYTHON=/path/to/python3.11"
+          "install 3.11 or set PYTHON=/path/to/python3.11"
 
 echo "setup: installing into .venv with $("$python" --version) (a few minutes, once)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
