@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 LocatedRow = tuple[str, dict[str, Any]]
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".arrow")
+# Besides broken JSON: numbers of thousands of digits, and brackets as deep.
+_NOT_JSON = (ValueError, RecursionError)
 
 
 def read_rows(path: Path) -> Iterator[LocatedRow]:
@@ -31,7 +33,7 @@ def read_rows(path: Path) -> Iterator[LocatedRow]:
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: give a file that ends with one of {', '.join(SUFFIXES)}")
     if path.suffix in (".jsonl", ".json"):
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
         rows = _json_list(path, text) if text.lstrip().startswith("[") else _json_lines(path, text)
     else:
         rows = _table_rows(path)
@@ -39,6 +41,15 @@ def read_rows(path: Path) -> Iterator[LocatedRow]:
         if not isinstance(row, dict):
             raise ValueError(f"{where}: {type(row).__name__} instead of an object with fields")
         yield where, row
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")  # Some programs begin a file with a byte order mark.
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8 ({error.reason})") from error
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
@@ -49,7 +60,7 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         where = f"{path}, line {number}"
         try:
             yield where, json.loads(line)
-        except json.JSONDecodeError as error:
+        except _NOT_JSON as error:
             raise ValueError(f"{where}: not JSON ({error})") from error
 
 
@@ -58,6 +69,8 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: not JSON ({error})") from error
+    except _NOT_JSON as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
     for number, row in enumerate(rows, start=1):
         yield f"{path}, row {number}", row
 
@@ -69,8 +82,9 @@ def _table_rows(path: Path) -> Iterator[tuple[str, Any]]:
         else:
             with pa.memory_map(str(path)) as file:
                 table = pa.ipc.open_stream(file).read_all()
-    except pa.ArrowException as error:
-        raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({error})") from error
+    except (pa.ArrowException, OSError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: not readable as {path.suffix[1:]} ({why})") from error
     number = 0
     for batch in table.to_batches():
         for row in batch.to_pylist():

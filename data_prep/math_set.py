@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -158,12 +159,29 @@ def read_problems(rows: Iterable[LocatedRow], math_set: MathSet) -> list[Problem
     for number, (where, row) in enumerate(rows):
         try:
             text = question_text(row)
-            golds = tuple(clean_gold(math_set.read_answer(row)))
+            golds = tuple(clean_gold(_finite(math_set.read_answer(row))))
+            _check_characters(text, *golds)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{where}: {error.args[0]}") from error
         suspect = text_key(text) in math_set.suspect
         problems.append(Problem(number, text, golds, suspect))
     return problems
+
+
+def _finite(answer: Any) -> Any:
+    """The answer, which as a number that is none is a missing one (so pandas writes them)."""
+    if isinstance(answer, float) and not math.isfinite(answer):
+        raise ValueError(f"answer: {answer!r}; give a text, a number, or a list of them")
+    return answer
+
+
+def _check_characters(*texts: str) -> None:
+    """JSON can hold half a character, which no file in UTF-8 can."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{text[:60]!r}: {error.reason}; correct the text") from error
 
 
 def text_key(text: str) -> str:

@@ -103,6 +103,12 @@ def prepare(
     actions = default_actions(math_set) | dict(settings.actions)
     dropped = _dropped(math_set, findings, actions)
     kept = [problem for problem in problems if problem.row not in dropped]
+    if not kept:
+        raise ValueError(
+            f"{math_set.name}: all {len(problems)} rows would be dropped, for "
+            f"{', '.join(dict.fromkeys(finding.kind for finding in findings))}; "
+            "give other rows, or --on-problem-rows keep"
+        )
 
     path = folder / f"{math_set.split}.parquet"
     before = file_sha256(path)

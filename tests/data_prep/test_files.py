@@ -47,6 +47,9 @@ def test_lines_in_a_json_file_and_blank_lines(tmp_path):
         ("rows.json", '[{"a": 1}, "b"]', r"rows\.json, row 2: str instead of an object"),
         ("rows.parquet", "no parquet", r"rows\.parquet: not readable as parquet"),
         ("rows.arrow", "no arrow", r"rows\.arrow: not readable as arrow"),
+        ("rows.jsonl", '{"a": 1}\n' + '{"a":' * 10**5, r"rows\.jsonl, line 2: not JSON"),
+        ("rows.jsonl", '{"a": 1}\n{"a": ' + "9" * 5000 + "}", r"rows\.jsonl, line 2: not JSON"),
+        ("rows.json", "[" * 10**5, r"rows\.json: not JSON"),
         ("rows.csv", "a,b", r"rows\.csv: give a file that ends with one of \.jsonl, "),
     ],
 )
@@ -54,6 +57,30 @@ def test_what_is_no_row_names_file_and_line(tmp_path, name, text, message):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
+        list(read_rows(path))
+
+
+def test_text_that_is_not_utf8_names_its_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"a": 1}\n{"a": "é"}\n'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2: not UTF-8"):
+        list(read_rows(path))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n', encoding="utf-8-sig")
+    assert [row for _, row in read_rows(path)] == [{"a": 1}]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_tables_with_damage_inside_name_their_file(tmp_path, suffix):
+    path = written(tmp_path / f"rows{suffix}")
+    content = path.read_bytes()
+    # Magic bytes and metadata stay whole.
+    damaged = content[:30] + b"\xff" * 30 + content[60:]
+    path.write_bytes(damaged if suffix == ".parquet" else content[:-20])
+    with pytest.raises(ValueError, match=rf"rows\{suffix}: not readable as {suffix[1:]} \("):
         list(read_rows(path))
 
 

@@ -154,6 +154,13 @@ def test_no_rows(tmp_path):
         prepared(dapo17k.SET, tmp_path / "rows.jsonl", tmp_path / "out")
 
 
+def test_a_training_set_without_a_row_left_is_an_error(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"problem": "x", "answer": ""}))
+    with pytest.raises(SystemExit, match="all 1 rows would be dropped, for empty; give other rows"):
+        prepared(dapo17k.SET, tmp_path / "rows.jsonl", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -162,6 +169,9 @@ def test_no_rows(tmp_path):
         ({"problem": " ", "answer": "1"}, r"line 2: the problem is ' ', no text"),
         ({"problem": "x", "answer": None}, r"line 2: answer: None; give a text"),
         ({"problem": "x", "answer": {"a": 1}}, r"line 2: answer: dict; give a text"),
+        ({"problem": "x", "answer": float("nan")}, r"line 2: answer: nan; give a text"),
+        ({"problem": "x", "answer": float("inf")}, r"line 2: answer: inf; give a text"),
+        ({"problem": "x\ud800", "answer": "1"}, r"line 2: 'x\\ud800': surrogates not allowed"),
     ],
 )
 def test_a_row_without_problem_or_answer_names_its_place_and_fields(tmp_path, row, message):
