@@ -193,13 +193,15 @@ class AdaptiveOrder:
         """
         _check_configuration(self.field, state, _describe(self.settings))
         p, smoothed = state.get("p"), state.get("smoothed")
-        if not isinstance(p, float) or not self.settings.low <= p <= self.settings.high:
+        is_within = isinstance(p, float) and self.settings.low <= p <= self.settings.high
+        if not is_within or not (smoothed is None or _are_finite(smoothed)):
             raise ValueError(
-                f"{self.field}: the checkpoint's order is {p!r}; its controller's file is damaged, "
-                "resume from an earlier checkpoint (trainer.resume_mode=resume_path)"
+                f"{self.field}: the checkpoint's order is {p!r}, its running means {smoothed!r}; "
+                "its controller's file is damaged, resume from an earlier checkpoint "
+                "(trainer.resume_mode=resume_path)"
             )
         self._p = p
-        self._smoothed = None if smoothed is None else tuple(float(value) for value in smoothed)
+        self._smoothed = None if smoothed is None else tuple(smoothed)
 
 
 class SignMatchedOrder:
@@ -254,10 +256,21 @@ class SignMatchedOrder:
         """Restore both sides.
 
         Raises:
-            ValueError: if a side was written under another configuration.
+            ValueError: if a side was written under another configuration, or there are no sides.
         """
-        self.positive.load_state_dict(state.get("positive", state))
-        self.negative.load_state_dict(state.get("negative", state))
+        sides = (("positive", self.positive), ("negative", self.negative))
+        if not state.keys() >= {"positive", "negative"}:
+            # Refused by its configuration: a side's own state would otherwise be taken for both.
+            here = {name: controller.state_dict()["configuration"] for name, controller in sides}
+            _check_configuration("p", state, here)
+        for name, controller in sides:
+            controller.load_state_dict(state[name])
+
+
+def _are_finite(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(value, float) and math.isfinite(value) for value in values
+    )
 
 
 def _describe(settings: Any) -> Any:
@@ -274,7 +287,7 @@ def _check_configuration(field: str, state: Mapping[str, Any], here: Mapping[str
     written = state.get("configuration", state)
     if written == here:
         return
-    old, new = _flat(written), _flat(here)
+    old, new = _flat(written if isinstance(written, Mapping) else {}), _flat(here)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     was, now = ({name: side[name] for name in names if name in side} for side in (old, new))
     raise ValueError(

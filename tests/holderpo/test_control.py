@@ -390,7 +390,8 @@ VARIANCE_GRID = build_controller(VARIANCE, num_rounds=2).second_moment_orders
         (VARIANCE, {**VARIANCE, "grid_step": 0.25}, r"'rule\.orders'"),
         (CLIP_AWARE, {**CLIP_AWARE, "high": 2.0}, r"'high': 1\.0"),
         (BY_SIGN, {**BY_SIGN, "negative": constant(3.0)}, r"^p\.negative: .*'p': 2\.0.*'p': 3\.0"),
-        (constant(1.0), BY_SIGN, r"^p\.positive: the checkpoint"),
+        (constant(1.0), BY_SIGN, r"^p: the checkpoint .*'p': 1\.0.*'positive\.p': -2\.0"),
+        (ESS, {**BY_SIGN, "positive": ESS, "negative": ESS}, r"^p: the checkpoint"),
         (BY_SIGN, constant(1.0), r"^p: the checkpoint"),
     ],
 )
@@ -406,12 +407,25 @@ def test_a_whole_run_schedule_refuses_a_run_of_another_length():
         build_controller(linear(2, -2), num_rounds=20).load_state_dict(state)
 
 
-@pytest.mark.parametrize("p", [math.nan, 99.0, None, "1"])
-def test_a_damaged_state_is_refused(p):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({"p": p} for p in (math.nan, 99.0, None, "1")),
+        *({"smoothed": means} for means in ([math.nan], ["1"], 5)),
+    ],
+)
+def test_a_damaged_state_is_refused(damage):
     controller = build_controller(ESS, num_rounds=9)
-    state = {**controller.state_dict(), "p": p}
+    state = {**controller.state_dict(), **damage}
     with pytest.raises(ValueError, match=r"^p: the checkpoint's order is .*resume_path"):
         controller.load_state_dict(state)
+
+
+@pytest.mark.parametrize("state", [{}, {"configuration": None}, {"configuration": 3}])
+@pytest.mark.parametrize("settings", [ESS, constant(1.0), BY_SIGN])
+def test_a_state_without_a_configuration_is_refused(settings, state):
+    with pytest.raises(ValueError, match=r"^p: the checkpoint was written with {}"):
+        build_controller(settings, num_rounds=9).load_state_dict(state)
 
 
 # Schedules, per-sequence orders, one controller a sign.
@@ -498,6 +512,9 @@ def test_every_schedule_is_listed_under_its_section():
         ({**ESS, "set_point": {"kind": "ess"}}, r"p\.set_point\.kind: 'ess'; give one of"),
         ({**VARIANCE, "budget": 0.5}, r"p\.budget: 0\.5; .*at least 1"),
         ({**VARIANCE, "grid_step": 1e-3}, r"p\.grid_step: 0\.001 makes 4000 orders"),
+        ({**VARIANCE, "grid_step": 1e-310}, r"p\.grid_step: 1e-310 makes inf orders"),
+        ({**VARIANCE, "low": -1e308, "high": 1e308}, r"p\.grid_step: 0\.5 makes inf orders"),
+        (constant(10**400), r"p\.value: 10+; give a finite number"),
         ({**VARIANCE, "desired": {"kind": "linear"}}, r"p\.desired\.start: missing"),
         ({**REWARD, "reward_low": 1}, r"p\.reward_high: 1\.0; .*above 1"),
         ({**REWARD, "low": 0}, r"p\.low: not a field of kind 'reward'"),
