@@ -1,17 +1,19 @@
-"""Whether the prepared data fit the configuration: their prompt templates, by their manifests."""
+"""Whether the prepared data fit the configuration: their prompt templates, as their rows say."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from omegaconf import DictConfig, OmegaConf
 
 from holderpo.prompt import RAW_CHAT_TEMPLATE, TEMPLATES
 
-MANIFEST = "manifest.json"
 FIELDS = ("data.train_files", "data.val_files")
+# Of a row, with its template's name (data_prep).
+_COLUMN = "extra_info.template"
 _CHAT_TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
 
 
@@ -26,7 +28,7 @@ def data_files(config: DictConfig) -> Iterator[tuple[str, str]]:
 def template_problems(config: DictConfig) -> Iterator[str]:
     """Data whose prompts the model's chat template would wrap twice, or not at all.
 
-    Files without a manifest, or with one that names no template, cannot be judged.
+    Files whose rows name no template cannot be judged.
 
     Args:
         config: with existing files.
@@ -79,10 +81,22 @@ def template_warnings(config: DictConfig) -> list[str]:
 
 
 def _templates(config: DictConfig) -> Iterator[tuple[str, str, str]]:
-    """Field, path and template's name of each file whose manifest names one."""
+    """Field, path and template's name of each file whose rows name one."""
     for field, path in data_files(config):
-        manifest = Path(path).expanduser().parent / MANIFEST
-        if manifest.exists():
-            template = json.loads(manifest.read_text()).get("template")
-            if template is not None:
-                yield field, path, template
+        for template in _row_templates(Path(path).expanduser()):
+            yield field, path, template
+
+
+def _row_templates(file: Path) -> list[str]:
+    """The names in a file's rows: a file can be newer than the manifest beside it."""
+    if file.suffix != ".parquet" or not file.is_file():
+        return []
+    try:
+        with pq.ParquetFile(file) as content:
+            paths = [content.schema.column(index).path for index in range(len(content.schema))]
+        if _COLUMN not in paths:
+            return []
+        names = pq.read_table(file, columns=[_COLUMN]).column(0).unique().to_pylist()
+    except (pa.ArrowException, OSError):
+        return []  # verl says what it cannot read.
+    return sorted(name for name in names if name is not None)

@@ -21,7 +21,7 @@ from verl.workers.rollout.replica import TokenOutput
 
 from data_prep.parquet import verl_row, write_manifest, write_rows
 from data_prep.tiny_model import ascii_tokenizer
-from holderpo.prompt import RAW_CHAT_TEMPLATE, render
+from holderpo.prompt import RAW_CHAT_TEMPLATE, TEMPLATES, render
 from recipe.holderpo.checks import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import composed
@@ -86,11 +86,16 @@ SETS = ("math_level3to5", "aime24", "amc", "math500", "minerva", "olympiadbench"
 
 def write_set(folder, name, template="qwen_math"):
     split = "train" if name == "math_level3to5" else "test"
+    text = render("1+1?", template) if template in TEMPLATES else "1+1?"
     row = verl_row(
-        data_source=name, prompt=render("1+1?", template), answer=["2"], split=split, index=0
+        data_source=name,
+        prompt=text,
+        answer=["2"],
+        split=split,
+        index=0,
+        extra={"template": template},
     )
-    path = folder / "data" / name / f"{split}.parquet"
-    write_manifest(path.parent, [write_rows(path, [row])], data_set=name, template=template)
+    write_rows(folder / "data" / name / f"{split}.parquet", [row])
 
 
 @pytest.fixture
@@ -237,11 +242,19 @@ def test_other_prompts_in_validation_and_unknown_ones(prepared):
         "the prompts' templates differ: data.train_files qwen_math, data.val_files qwen_math, "
         "data.val_files r1"
     )
-    manifest = prepared / "data/amc/manifest.json"
-    manifest.write_text(manifest.read_text().replace('"r1"', '"mine"'))
+    write_set(prepared, "amc", template="mine")
     assert "unknown template 'mine'" in problems(composed("math_qwen25_math_7b"))[0]
-    manifest.unlink()
+    write_set(prepared, "amc", template=None)
     assert check_config(composed("math_qwen25_math_7b")).warnings == ()
+
+
+def test_the_rows_count_where_the_manifest_is_older(prepared):
+    """As after a preparation that was cut off before its end."""
+    path = prepared / "data/math500/test.parquet"
+    write_manifest(path.parent, [], template="qwen_math")
+    write_set(prepared, "math500", template="chat")
+    (problem,) = problems(composed("math_qwen25_math_7b"))
+    assert problem.startswith("data.val_files: data/math500/test.parquet has bare questions")
 
 
 def any_tokenizer_loop(name, tokenizer, answer):

@@ -193,6 +193,16 @@ def test_trainer_data_and_estimator_are_those_of_the_experiment(method):
     assert plain["algorithm"]["adv_estimator"] == "holder"
 
 
+@pytest.mark.parametrize("method", ["grpo", "gspo", "linear", "linear_asc", "sign_matched", "pmpo"])
+def test_any_rule_for_p_can_be_put_into_a_method(method):
+    for path in (config_dir() / "p").glob("*.yaml"):
+        rule = f"p={path.stem}"
+        assert composed(method, (rule,)).p == compose_demo((rule,)).p
+    if method == "sign_matched":
+        side = composed(method, ("p@p.negative=linear",)).p.negative
+        assert side == compose_demo(("p=linear",)).p
+
+
 def test_the_buffer_of_the_overlong_punishment_has_to_be_given():
     with pytest.raises(ConfigError) as caught:
         check_config(compose_demo(("+method=dapo_overlong",)))
