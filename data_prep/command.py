@@ -160,8 +160,8 @@ def ensure_tiny_model(folder: Path, *, max_tokens: int = TINY_MODEL_TOKENS) -> N
     from data_prep.tiny_model import save, tiny_qwen2
 
     config = folder / "config.json"
-    # The tokenizer is saved last: with it the model is complete.
-    complete = config.exists() and (folder / "tokenizer_config.json").exists()
+    # The tokenizer is saved last, and of it this file: with it the model is complete.
+    complete = config.exists() and (folder / "tokenizer.json").exists()
     if complete and json.loads(config.read_text())["max_position_embeddings"] == max_tokens:
         print(f"{folder}: unchanged")
         return

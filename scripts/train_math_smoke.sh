@@ -4,7 +4,8 @@
 # published sets (python -m data_prep.math --help).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ -d data/math_level3to5/tiny_model ] \
+# The tokenizer comes last: with it everything is there.
+[ -f data/math_smoke/math_level3to5/tiny_model/tokenizer.json ] \
   || .venv/bin/python -m data_prep.math --sets math500 math_level3to5 --tiny-model \
-       ${MATH_SOURCE:+--source-folder "$MATH_SOURCE"}
+       --folder data/math_smoke ${MATH_SOURCE:+--source-folder "$MATH_SOURCE"}
 exec .venv/bin/python -m recipe.holderpo.main --config-name=math_smoke "$@"

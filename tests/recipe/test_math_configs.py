@@ -25,6 +25,7 @@ from holderpo.prompt import RAW_CHAT_TEMPLATE, TEMPLATES, render
 from recipe.holderpo.checks import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import composed
+from tests.recipe.launching import launched
 
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
@@ -85,7 +86,7 @@ SETS = ("math_level3to5", "aime24", "amc", "math500", "minerva", "olympiadbench"
 
 
 def write_set(folder, name, template="qwen_math"):
-    split = "train" if name == "math_level3to5" else "test"
+    split = "train" if name.endswith("math_level3to5") else "test"
     text = render("1+1?", template) if template in TEMPLATES else "1+1?"
     row = verl_row(
         data_source=name,
@@ -103,7 +104,9 @@ def prepared(tmp_path, monkeypatch):
     """A working directory with the paper's sets, one row each."""
     for name in SETS:
         write_set(tmp_path, name)
-    (tmp_path / "data/math_level3to5/tiny_model").mkdir()
+    for name in ("math_level3to5", "math500"):
+        write_set(tmp_path, f"math_smoke/{name}")
+    (tmp_path / "data/math_smoke/math_level3to5/tiny_model").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -165,7 +168,6 @@ def test_the_small_run_keeps_what_does_not_need_a_gpu(prepared):
         f"{ACTOR}.shuffle",
         f"{ROLLOUT}.val_kwargs",
         "data.filter_overlong_prompts",
-        "data.train_files",
     ]
     for key in same:
         assert OmegaConf.select(small, key) == OmegaConf.select(real, key), key
@@ -206,6 +208,25 @@ def test_every_launcher_names_its_run_and_is_bash(name):
     path = config_dir().parent / "scripts" / f"train_{name}.sh"
     assert re.search(rf"--config-name={name} ", path.read_text())
     subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_the_small_run_prepares_its_own_data(tmp_path):
+    """Those of the real runs are checked against more held-out sets and must stay as they are."""
+    calls = launched("train_math_smoke.sh", tmp_path, MATH_SOURCE="there")
+    assert calls[0] == (
+        "-m data_prep.math --sets math500 math_level3to5 --tiny-model "
+        "--folder data/math_smoke --source-folder there"
+    )
+    assert calls[1] == "-m recipe.holderpo.main --config-name=math_smoke"
+    config = composed("math_smoke")
+    paths = (config.data.train_files, config.data.val_files, config.actor_rollout_ref.model.path)
+    assert all(path.startswith("data/math_smoke/") for path in paths)
+    model = tmp_path / config.actor_rollout_ref.model.path
+    model.mkdir(parents=True)
+    # A preparation that was cut off is made again.
+    assert launched("train_math_smoke.sh", tmp_path)[0].startswith("-m data_prep.math ")
+    (model / "tokenizer.json").touch()
+    assert launched("train_math_smoke.sh", tmp_path) == calls[1:]
 
 
 def test_prompts_are_handed_over_as_they_are():
