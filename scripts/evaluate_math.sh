@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A model on the benchmarks of mathematics, for example
 #   scripts/evaluate_math.sh outputs/math_qwen2.5_math_7b --panel table2
+# Everything goes to outputs/evaluate/<the model's path, with _ for />.
 # $1: Hugging Face folder, hub name, run's folder or checkpoint; further arguments are options of
 # .venv/bin/python -m recipe.holderpo.evaluate --help. The same command goes on where it was cut
 # off. Data first: python -m data_prep.<set>, for each set of the panel.
@@ -8,7 +9,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 model=${1:?give a model: a folder, a hub name, or a checkpoint}
 shift
-name=$(basename "$model")
+name=${model%/}
+name=${name#outputs/}
+name=${name//\//_}
 # As the paper's Table 2, unless something else is asked for.
-[[ " $* " == *" --panel "* || " $* " == *" --sets "* ]] || set -- --panel table2 "$@"
+[[ " $* " =~ " --panel"[\ =] || " $* " =~ " --sets"[\ =] ]] || set -- --panel table2 "$@"
 exec .venv/bin/python -m recipe.holderpo.evaluate --model "$model" --out "outputs/evaluate/$name" "$@"

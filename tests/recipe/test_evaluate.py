@@ -18,6 +18,7 @@ from holderpo.rewards import Status, Verdict, grade
 from recipe.holderpo import benchmark_data, evaluate, evaluation_answers, evaluation_plan, export
 from recipe.holderpo.evaluation_model import fingerprint, locate_model
 from recipe.holderpo.generation import Completion
+from tests.recipe.launching import launched
 
 NUM_PROBLEMS = 6
 
@@ -486,3 +487,22 @@ def test_sampling_settings_reach_the_engine(run):
 
 def test_the_launcher_is_executable():
     assert Path("scripts/evaluate_math.sh").stat().st_mode & 0o100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["Qwen/Qwen3-4B"], "--out outputs/evaluate/Qwen_Qwen3-4B --panel table2"),
+        (["m", "--check"], "--out outputs/evaluate/m --panel table2 --check"),
+        (["m", "--panel", "table6_7"], "--out outputs/evaluate/m --panel table6_7"),
+        (["m", "--sets=amc"], "--out outputs/evaluate/m --sets=amc"),
+        # Two runs have a checkpoint of the same name.
+        (
+            ["outputs/a/checkpoints/global_step_5/", "--sets", "amc"],
+            "--out outputs/evaluate/a_checkpoints_global_step_5 --sets amc",
+        ),
+    ],
+)
+def test_the_launcher_names_the_output_after_the_model(tmp_path, arguments, options):
+    (call,) = launched("evaluate_math.sh", tmp_path, *arguments)
+    assert call == f"-m recipe.holderpo.evaluate --model {arguments[0]} {options}"
