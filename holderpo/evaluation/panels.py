@@ -5,6 +5,7 @@ An average is always that of a panel: of fixed sets, each with a fixed way to sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -42,10 +43,14 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Check the fields together."""
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature: {self.temperature}; give 0 (greedy) or above")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: {self.top_p}; give above 0 and up to 1")
+        if self.greedy and self.top_p < 1:
+            raise ValueError(
+                f"top_p: {self.top_p} has no effect at temperature 0; give a temperature above 0"
+            )
         if self.samples < 1 or (self.greedy and self.samples > 1):
             raise ValueError(
                 f"samples: {self.samples} at temperature {self.temperature:g}; give 1 or more, and "

@@ -44,7 +44,7 @@ from recipe.holderpo.evaluation_plan import (
     check_settings,
     make_plan,
 )
-from recipe.holderpo.generation import CPU, CUDA
+from recipe.holderpo.generation import CPU, CUDA, DTYPES
 
 LOG_FILE = "run.log"
 REPORT_FILE = "report.md"
@@ -86,11 +86,15 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Names
     )
     add("--regrade", action="store_true", help="grade the answers that are there anew")
     add("--device", choices=[CPU, CUDA], help="default: cuda if there is a GPU")
-    add("--dtype", help="default: float32 on cpu, the checkpoint's on cuda")
+    add(
+        "--dtype",
+        choices=DTYPES,
+        help="default: float32 on cpu, auto on cuda, which is the checkpoint's",
+    )
     add("--max-model-len", type=int, help="of prompt and answer (default: the model's positions)")
     add("--max-num-seqs", type=int, default=256, help="answers at a time (default: %(default)s)")
     add("--tensor-parallel-size", type=int, default=1, help="GPUs (default: %(default)s)")
-    add("--gpu-memory-utilization", type=float, default=0.9, help="default: %(default)s")
+    add("--gpu-memory-utilization", type=float, help="share of a GPU's memory (default: 0.9)")
     add("--check", action="store_true", help="check, say what would be done, and stop")
     return parser.parse_args(command_line)
 

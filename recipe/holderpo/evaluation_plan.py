@@ -162,7 +162,7 @@ def make_plan(arguments: argparse.Namespace) -> EvaluationPlan:
         model = locate_model(arguments.model, arguments.revision)
     except ValueError as error:
         problems.append(str(error))
-    device, wrong = _device(arguments.device)
+    device, wrong = _device(arguments)
     problems += wrong
     if problems:
         raise PlanError(problems)
@@ -195,24 +195,34 @@ def _argument_problems(arguments: argparse.Namespace) -> Iterator[str]:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             yield f"--{name.replace('_', '-')}: {value}; give 1 or more"
-    if not 0 < arguments.gpu_memory_utilization <= 1:
-        yield (
-            f"--gpu-memory-utilization: {arguments.gpu_memory_utilization}; give a share above 0 "
-            "and up to 1"
-        )
     if len(set(arguments.seeds)) < len(arguments.seeds):
         yield f"--seeds: {arguments.seeds}; give each once"
     if arguments.out.exists() and not arguments.out.is_dir():
         yield f"--out: {arguments.out} is a file; give a folder"
 
 
-def _device(wanted: str | None) -> tuple[str, list[str]]:
+def _device(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """The device, and what does not go with it."""
     import torch
 
-    available = torch.cuda.is_available()
-    if wanted == CUDA and not available:
-        return CUDA, ["--device: cuda, but torch sees no GPU here; give --device cpu"]
-    return wanted or (CUDA if available else CPU), []
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device: str = arguments.device or (CUDA if num_gpus else CPU)
+    wanted, share = arguments.tensor_parallel_size, arguments.gpu_memory_utilization
+    if device == CUDA and not num_gpus:
+        return device, ["--device: cuda, but torch sees no GPU here; give --device cpu"]
+    problems = []
+    if device == CPU and share is not None:
+        problems.append(f"--gpu-memory-utilization: {share} has no effect on a CPU; leave it out")
+    elif share is not None and not 0 < share <= 1:
+        problems.append(f"--gpu-memory-utilization: {share}; give a share above 0 and up to 1")
+    most = num_gpus if device == CUDA else 1
+    if wanted > most:
+        problems.append(
+            f"--tensor-parallel-size: {wanted}, but there "
+            + (f"are {most} GPUs" if device == CUDA else "is a CPU")
+            + f"; give at most {most}"
+        )
+    return device, problems
 
 
 def _with_model(

@@ -14,6 +14,8 @@ from holderpo.evaluation.panels import Sampling
 from recipe.holderpo.environment import CPU_FIXED, CPU_TUNABLES
 
 CPU, CUDA = "cpu", "cuda"
+# Of vLLM's names, one for each; ``auto`` is the checkpoint's.
+DTYPES = ("auto", "bfloat16", "float16", "float32")
 _CPU_BATCH_TOKENS = 8192
 
 
@@ -28,15 +30,15 @@ class EngineSettings:
     device: str
     """``cpu`` or ``cuda``."""
     dtype: str
-    """Of weights and arithmetic; ``auto`` is the checkpoint's."""
+    """Of weights and arithmetic, one of ``DTYPES``."""
     max_model_len: int
     """Longest prompt plus answer, tokens."""
     max_num_seqs: int
     """Answers under way at a time."""
     tensor_parallel_size: int
     """GPUs that share the model."""
-    gpu_memory_utilization: float
-    """Share of a GPU's memory that vLLM may use."""
+    gpu_memory_utilization: float | None
+    """Share of a GPU's memory that vLLM may use; None is the default."""
 
 
 class Request(NamedTuple):
@@ -111,7 +113,8 @@ def make_engine(settings: EngineSettings) -> Any:
             "max_num_batched_tokens": max(settings.max_model_len, _CPU_BATCH_TOKENS),
         }
     else:
-        of_device = {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        share = settings.gpu_memory_utilization
+        of_device = {"gpu_memory_utilization": 0.9 if share is None else share}
     return LLM(
         model=settings.model,
         revision=settings.revision,

@@ -1,5 +1,6 @@
 """Which sets are evaluated, how, and when they are a panel of the paper."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -76,6 +77,9 @@ def test_everything_wrong_is_named():
     ("change", "message"),
     [
         ({"temperature": -0.1}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"temperature": 0.0, "samples": 1, "top_p": 0.9}, "top_p: 0.9 has no effect"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.1}, "top_p"),
         ({"samples": 0}, "samples"),

@@ -294,6 +294,9 @@ def test_everything_wrong_is_listed_at_once_and_vllm_is_not_imported(tmp_path, d
         (["--max-model-len", "1025"], "has 1024 positions"),
         (["--max-model-len", "12"], "6 prompts fill the model's 12 tokens (problems 0, 1, 2, 3, 4"),
         (["--device", "cuda"], "torch sees no GPU"),
+        (["--tensor-parallel-size", "2"], "--tensor-parallel-size: 2, but there is a CPU; give"),
+        (["--gpu-memory-utilization", "0.5"], "0.5 has no effect on a CPU"),
+        (["--sampling", "all", "top_p=0.9"], "math500: top_p: 0.9 has no effect"),
         (["--revision", "main"], "--revision: 'main' is for names on the hub"),
     ],
 )
@@ -352,6 +355,12 @@ def test_answers_are_shorter_where_the_model_has_no_room(run, tmp_path):
     _, script = run("--sets", "math500", "--max-model-len", "40")
     assert [request.max_tokens + len(request.prompt) for request in script.requests] == [40] * 6
     assert "6 of 6 problems have less than 64 tokens" in (tmp_path / "out/report.md").read_text()
+
+
+def test_an_unknown_dtype_is_refused_at_once(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--sets", "math500", "--dtype", "float23")
+    assert "choose from" in capsys.readouterr().err
 
 
 def test_one_evaluation_at_a_time_writes_into_a_folder(run, tmp_path, capsys):
