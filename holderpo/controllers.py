@@ -193,14 +193,14 @@ class AdaptiveOrder:
         """
         _check_configuration(self.field, state, _describe(self.settings))
         p, smoothed = state.get("p"), state.get("smoothed")
-        is_within = isinstance(p, float) and self.settings.low <= p <= self.settings.high
-        if not is_within or not (smoothed is None or _are_finite(smoothed)):
+        is_number = isinstance(p, float) and self.settings.low <= p <= self.settings.high
+        if not is_number or not (smoothed is None or _are_finite(smoothed)):
             raise ValueError(
                 f"{self.field}: the checkpoint's order is {p!r}, its running means {smoothed!r}; "
                 "its controller's file is damaged, resume from an earlier checkpoint "
                 "(trainer.resume_mode=resume_path)"
             )
-        self._p = p
+        self._p = state["p"]
         self._smoothed = None if smoothed is None else tuple(smoothed)
 
 
