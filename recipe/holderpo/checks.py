@@ -276,7 +276,7 @@ def _sections(config: DictConfig) -> Iterator[str]:
     try:
         # A number of rounds that is wrong is reported by itself: any would do here.
         build_controller(p_settings(config), num_rounds=rounds if _is_count(rounds) else 10**6)
-        yield from _reward_is_known(config)
+        yield from _statistics_are_known(config)
     except ValueError as error:
         yield str(error)
     try:
@@ -285,11 +285,18 @@ def _sections(config: DictConfig) -> Iterator[str]:
         yield str(error)
 
 
-def _reward_is_known(config: DictConfig) -> Iterator[str]:
-    p = p_settings(config)
+def _statistics_are_known(config: DictConfig) -> Iterator[str]:
+    """Of a controller without them p would stay where it starts."""
+    p, loss = p_settings(config), config.actor_rollout_ref.actor.policy_loss
     kinds = {
         section.get("kind") for section in (p, p.get("positive"), p.get("negative")) if section
     }
+    of_weights = " and ".join(repr(kind) for kind in ("ess", "variance") if kind in kinds)
+    if of_weights and loss.loss_mode == HOLDER and loss.aggregate != "power_mean":
+        yield (
+            f"p.kind: {of_weights} with actor_rollout_ref.actor.policy_loss.aggregate "
+            f"{loss.aggregate!r}, whose weights are not known; choose 'power_mean' or another p"
+        )
     if "reward" in kinds and config.algorithm.adv_estimator != HOLDER:
         yield (
             f"p.kind: 'reward' with algorithm.adv_estimator {config.algorithm.adv_estimator!r}; "

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omegaconf import DictConfig, ListConfig
 
 from holderpo.control import Controller, build_controller
 from holderpo.objective import TOKEN_THEN_SEQUENCE
+from holderpo.schedule import Schedule
 from recipe.holderpo.data_checks import template_warnings
 from recipe.holderpo.model_checks import model_warnings
 from recipe.holderpo.settings import HOLDER, p_settings
+
+# Default of policy_loss.p, which only verl's own main_ppo reads.
+_LOSS_P = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,9 @@ def make_plan(config: DictConfig) -> Plan:
             "p has no effect: with one update a rollout batch every ratio is 1 "
             "(lower actor_rollout_ref.actor.ppo_mini_batch_size)"
         )
-    for name, schedule in controller.schedules.items():
-        if is_holder and schedule.last_step > steps - 1:
-            warnings.append(
-                f"the schedule of {name} does not finish: it ends after {schedule.last_step} "
-                f"rounds, the run after {steps} (set {name}.steps=whole_run)"
-            )
+    if is_holder:
+        for name, schedule in controller.schedules.items():
+            warnings += _about_schedule(name, schedule, steps, updates)
     warnings += _without_effect(actor.policy_loss, is_holder)
     warnings += [*model_warnings(config), *template_warnings(config)]
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
@@ -78,6 +80,26 @@ def make_plan(config: DictConfig) -> Plan:
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
     return Plan(lines, tuple(warnings), config.data.train_batch_size * rollout.n, updates)
+
+
+def _about_schedule(name: str, schedule: Schedule, steps: int, updates: int) -> Iterator[str]:
+    """What a schedule says and the run cannot do."""
+    if schedule.last_step > steps - 1:
+        yield (
+            f"the schedule of {name} does not finish: it ends after {schedule.last_step} "
+            f"rounds, the run after {steps} (set {name}.steps=whole_run)"
+        )
+    if getattr(schedule, "after", None) is not None and schedule.last_step >= steps - 1:
+        yield f"{name}.after has no effect: the run has no round after the end of the schedule"
+    if name.endswith(".set_point"):
+        # A round's first update is on-policy and loses none.
+        reachable = 1 - 1 / updates
+        largest = max(abs(schedule.value(step)) for step in range(steps))
+        if largest >= reachable > 0:
+            yield (
+                f"{name} is out of reach: it asks for a loss of ESS of {largest:g}, the mean over "
+                f"{updates} updates of a round stays below {reachable:g}; p will go to a bound"
+            )
 
 
 def _listed(files: str | ListConfig) -> str:
@@ -111,6 +133,10 @@ def _without_effect(loss: DictConfig, is_holder: bool) -> list[str]:
     """Settings of the loss that nothing will read."""
     warnings = []
     field = "actor_rollout_ref.actor.policy_loss"
+    if is_holder and loss.get("p") not in (None, _LOSS_P):
+        warnings.append(
+            f"{field}.p has no effect: the driver hands out the order (set p=constant p.value)"
+        )
     own = ("dual_clip", "clip_log_ratio") if not is_holder else ()
     warnings += [
         f"{field}.{name} has no effect: it belongs to loss_mode={HOLDER}"

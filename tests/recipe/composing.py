@@ -21,7 +21,9 @@ def composed(name, overrides=()):
 
     Hydra takes 0.7 s, so it composes each set of groups once; values of known keys are set after.
     """
-    values = [text for text in overrides if text[0] not in "+~" and "." in text.partition("=")[0]]
+    keys = [text.partition("=")[0] for text in overrides]
+    is_value = [key[0] not in "+~" and "." in key and "@" not in key for key in keys]
+    values = [text for text, is_one in zip(overrides, is_value, strict=True) if is_one]
     config = copy.deepcopy(_by_hydra(name, tuple(o for o in overrides if o not in values)))
     for text in values:
         key, _, value = text.partition("=")

@@ -117,6 +117,15 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         (f"{LOSS}.clip_log_ratio=abc", "clip_log_ratio: 'abc'; give a number or null"),
         (f"{LOSS}.compiled=maybe", "compiled: 'maybe'; give true or false"),
         (f"{LOSS}.dual_clip=high", "dual_clip: 'high'; give a number or null"),
+        (
+            f"p=sign_matched p@p.positive=ess {LOSS}.aggregate=tests.recipe.test_checks.data",
+            "p.kind: 'ess' with actor_rollout_ref.actor.policy_loss.aggregate 'tests.recipe.",
+        ),
+        (
+            f"p=variance {LOSS}.aggregate=tests.recipe.test_checks.data",
+            "p.kind: 'variance' with",
+        ),
+        ("p=reward algorithm.adv_estimator=grpo", "the mean reward comes from 'holder'"),
         ("data.max_response_length=0", "data.max_response_length: 0; give a number of tokens"),
         (
             "data.max_response_length=47",
@@ -217,6 +226,16 @@ def test_an_unset_value_is_named():
             "dual_clip has no effect",
         ),
         ([f"{LOSS}.dual_clip=3", f"{LOSS}.loss_mode=gspo"], "dual_clip has no effect"),
+        ([f"{LOSS}.p=0.5"], "policy_loss.p has no effect: the driver hands out the order"),
+        (["p.after=0"], "p.after has no effect"),
+        (["p.after=0", "p.steps=44"], "p.after has no effect"),
+        (["p.after=0", "p.steps=43"], None),
+        (["p=ess", "p.set_point.value=-0.8"], "p.set_point is out of reach"),
+        (["p=ess", "p.set_point.value=0.7"], None),
+        (
+            ["p=sign_matched", "p@p.positive=ess", "p.positive.set_point.value=0.75"],
+            "p.positive.set_point is out of reach: it asks for a loss of ESS of 0.75",
+        ),
         ([f"{ACTOR}.grad_clip=0.5"], "actor.grad_clip has no effect"),
         ([f"{ACTOR}.grad_clip=0.5", f"{ACTOR}.optim.clip_grad=0.5"], None),
         ([], None),
