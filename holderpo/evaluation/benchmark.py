@@ -5,6 +5,7 @@ Shapes: ``G`` problems, ``R`` resamples of them with the problems as they are in
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,8 +64,6 @@ class SetResult:
     """Share of answers by :data:`FAILURES`."""
     mean_tokens: float
     """Length of an answer."""
-    values: Mapping[str, Tensor]
-    """Of each metric, (G,) float64: each problem's own."""
 
     @property
     def title(self) -> str:
@@ -81,7 +80,7 @@ class PanelResult:
     value: float | None
     """Plain mean over the sets; None if these are not the panel's."""
     interval: Interval | None
-    """95 %, bootstrap over the problems of each set."""
+    """95 %, from the intervals of the sets."""
     reasons: tuple[str, ...]
     """Why there is no average."""
 
@@ -129,21 +128,20 @@ def _score(
 ) -> SetResult:
     seeds = tuple(sorted({record.seed for record in records}))
     counts = _counts(name, records, seeds, sampling.samples)
-    scores, values = [], {}
+    scores = []
     for metric in sampling.metrics:
         pooled = _values(metric, [_pool(by_seed) for by_seed in counts.values()])
         by_seed = {
             seed: _values(metric, [each[seed] for each in counts.values()]).mean().item()
             for seed in seeds
         }
-        if sampling.greedy or set(pooled.tolist()) in ({0.0}, {1.0}):
+        if sampling.greedy or len(set(pooled.tolist())) == 1:
             # Resamples of problems that are all alike would have no spread.
-            interval, kind = wilson_interval(int(pooled.sum().item()), len(pooled)), WILSON
+            interval, kind = wilson_interval(pooled.sum().item(), len(pooled)), WILSON
         else:
             resampled = resample_means(pooled, resampling_seed)
             interval, kind = estimate(resampled).interval, BOOTSTRAP
         scores.append(Score(metric, pooled.mean().item(), interval, kind, by_seed))
-        values[metric] = pooled
     failures = dict.fromkeys(FAILURES, 0)
     for record in records:
         failures["truncated"] += record.truncated
@@ -159,7 +157,6 @@ def _score(
         scores=tuple(scores),
         failures={name: count / len(records) for name, count in failures.items()},
         mean_tokens=sum(record.num_tokens for record in records) / len(records),
-        values=values,
     )
 
 
@@ -213,15 +210,16 @@ def resample_means(values_G: Tensor, seed: int) -> Tensor:
     return resample_counts(num_problems, NUM_RESAMPLES, seed) @ values_G / num_problems
 
 
-def average_panel(
-    panel: Panel, results: Sequence[SetResult], *, resampling_seed: int = 0
-) -> PanelResult:
+def average_panel(panel: Panel, results: Sequence[SetResult]) -> PanelResult:
     """The average of a panel's sets, all problems as published.
+
+    **Source** of the interval: the square-and-add method (Newcombe, 1998; MOVER of Zou and Donner,
+    2008): the distances of value and bound of independent sets add up in squares. So a set without
+    a right answer, whose resamples would all be the same, still makes the average uncertain.
 
     Args:
         panel: the panel.
         results: of all sets evaluated.
-        resampling_seed: of the bootstrap's draws.
 
     Returns:
         The average, if the sets are whole and those of the panel.
@@ -235,16 +233,13 @@ def average_panel(
     ]
     if reasons:
         return PanelResult(panel, None, None, tuple(reasons))
-    resampled = sum(
-        (
-            _resampled(entry, whole[entry.name], resampling_seed + position)
-            for position, entry in enumerate(panel.entries, start=1)
-        ),
-        torch.zeros((), dtype=torch.float64),
-    ) / len(panel.entries)
-    value, interval = estimate(resampled)
+    scores = [_score_of(entry, whole[entry.name]) for entry in panel.entries]
+    value = math.fsum(score.value for score in scores) / len(scores)
+    below = math.hypot(*(score.value - score.interval.low for score in scores)) / len(scores)
+    above = math.hypot(*(score.interval.high - score.value for score in scores)) / len(scores)
+    interval = Interval(max(value - below, 0.0), min(value + above, 1.0))
     return PanelResult(panel, value, interval, ())
 
 
-def _resampled(entry: Entry, result: SetResult, seed: int) -> Tensor:
-    return resample_means(result.values[entry.metric], seed)
+def _score_of(entry: Entry, result: SetResult) -> Score:
+    return next(score for score in result.scores if score.metric == entry.metric)

@@ -13,6 +13,9 @@ from rich.table import Table
 from holderpo.evaluation.benchmark import FAILURES, NUM_RESAMPLES, PanelResult, Score, SetResult
 from holderpo.evaluation.intervals import Interval
 
+# How the interval of an average is made.
+PANEL_INTERVAL = "of the sets'"
+
 HEADINGS = (
     *("set", "problems", "sampling", "seeds", "metric", "score, %", "95 % interval"),
     *(f"{name.replace('_', ' ')}, %" for name in FAILURES),
@@ -40,7 +43,7 @@ def make_rows(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> li
     for panel in panels:
         cells = [panel.title, "", "", "", "", "none", ""]
         if panel.value is not None and panel.interval is not None:
-            cells[5:] = [_percent(panel.value), _interval(panel.interval, "bootstrap")]
+            cells[5:] = [_percent(panel.value), _interval(panel.interval, PANEL_INTERVAL)]
         rows.append(cells + [""] * (len(HEADINGS) - len(cells)))
     return rows
 
@@ -88,7 +91,7 @@ def explain(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> list
             "avg@n: mean score of n answers to each problem; pass@k: the unbiased estimate from "
             "the same answers, those of all seeds together. Intervals: percentiles of "
             f"{NUM_RESAMPLES} bootstrap resamples of the problems, or Wilson's where all problems "
-            "have 0 or all have 1."
+            "have the same."
         )
         lines += _by_seed(results)
     lines.append(
@@ -107,7 +110,7 @@ def explain(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> list
         else:
             lines.append(
                 f"{panel.title[0].upper()}{panel.title[1:]} ({panel.panel.about}): plain mean over "
-                "the sets; the interval resamples the problems of each set."
+                "the sets; the interval is made of theirs (square-and-add), as of independent sets."
             )
     return lines
 
@@ -223,7 +226,7 @@ def to_json(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> dict
                 "panel": panel.panel.name,
                 "value": panel.value,
                 "interval": None if panel.interval is None else list(panel.interval),
-                "interval_kind": None if panel.interval is None else "bootstrap over problems",
+                "interval_kind": None if panel.interval is None else PANEL_INTERVAL,
                 "why_none": list(panel.reasons),
             }
             for panel in panels

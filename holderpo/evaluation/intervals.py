@@ -18,13 +18,15 @@ class Interval(NamedTuple):
     """Upper bound."""
 
 
-def wilson_interval(num_correct: int, num_total: int) -> Interval:
+def wilson_interval(num_correct: float, num_total: int) -> Interval:
     """95 % interval of a share, from the number of successes.
 
     **Source**: Wilson (1927), the score interval; it stays inside [0, 1] and holds near both ends.
 
+    Of trials that succeed in part the interval is on the safe side: their spread is no larger.
+
     Args:
-        num_correct: successes, 0 to ``num_total``.
+        num_correct: successes, 0 to ``num_total``; parts of them add up.
         num_total: trials, above 0.
 
     Returns:

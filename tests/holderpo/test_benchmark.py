@@ -157,7 +157,38 @@ def test_the_average_of_a_panel_is_the_mean_of_its_sets():
     assert panel.interval.low < panel.value < panel.interval.high
 
 
-def test_the_sets_of_a_panel_are_resampled_independently():
+def test_problems_that_are_alike_in_part_still_have_an_interval():
+    records = [record(0, sample < 2, sample=sample) for sample in range(4)]
+    (result,) = score_set("math500", SAMPLING, records)
+    for score in result.scores[:2]:
+        assert score.interval_kind == "Wilson"
+        assert score.interval.low < score.value < score.interval.high
+
+
+def test_an_average_of_sets_without_a_right_answer_is_still_uncertain():
+    results = [greedy_set(name, 0) for name in PANELS["table2"].sets]
+    panel = average_panel(PANELS["table2"], results)
+    assert (panel.value, panel.interval.low) == (0, 0)
+    # AIME24 alone may be up to 11 %, a fifth of which counts.
+    assert wilson_interval(0, 30).high / 5 < panel.interval.high < 0.03
+
+
+def test_the_interval_of_an_average_covers_the_truth_as_often_as_it_says():
+    import random
+
+    draw, entries = random.Random(0), tuple(Entry(n, GREEDY, "pass@1") for n in ("aime24", "amc23"))
+    truth, covered = {"aime24": 0.03, "amc23": 0.3}, 0
+    for _ in range(300):
+        results = [
+            greedy_set(name, sum(draw.random() < share for _ in range(SETS[name])))
+            for name, share in truth.items()
+        ]
+        low, high = average_panel(Panel("two", "", entries), results).interval
+        covered += low <= sum(truth.values()) / 2 <= high
+    assert 0.92 <= covered / 300 <= 0.99
+
+
+def test_the_sets_of_a_panel_are_taken_as_independent():
     entries = tuple(Entry(name, GREEDY, "pass@1") for name in ("aime24", "aime25"))
     both = average_panel(
         Panel("two", "", entries), [greedy_set("aime24", 15), greedy_set("aime25", 15)]
