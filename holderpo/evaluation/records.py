@@ -101,7 +101,7 @@ def read_records(path: Path) -> dict[tuple[int, int, int], Record]:
     whole = text[: text.rfind(b"\n") + 1]
     records: dict[tuple[int, int, int], Record] = {}
     for number, line in enumerate(whole.splitlines(), start=1):
-        record = _parse(line)
+        record = _parse(line, name=path.stem)
         if record is None or record.key in records:
             what = "broken" if record is None else "an answer that is there twice"
             raise ValueError(f"{path}, line {number}: {what}; remove the line, and it is made anew")
@@ -109,13 +109,19 @@ def read_records(path: Path) -> dict[tuple[int, int, int], Record]:
     return records
 
 
-def _parse(line: bytes) -> Record | None:
+def _parse(line: bytes, *, name: str) -> Record | None:
+    """The record of a line; None if it is broken, or none of this set."""
     try:
         row = json.loads(line)
         values = {field.name: row[field.name] for field in fields(Record)}
     except (ValueError, KeyError, TypeError):
         return None
-    if any(not isinstance(values[name], types) for name, types in _TYPES.items()):
+    if any(
+        not isinstance(values[field], types) or isinstance(values[field], bool)
+        for field, types in _TYPES.items()
+    ):
+        return None
+    if values["set"] != name or values["score"] not in (0, 1):
         return None
     return Record(**values)
 

@@ -37,11 +37,20 @@ def test_a_line_cut_off_by_a_kill_is_no_answer_and_is_removed(tmp_path, cut):
 
 @pytest.mark.parametrize(
     "line",
-    ["{}", "[1]", "nonsense", json.dumps({**ONE.__dict__, "score": "1"}), records.to_line(ONE)],
+    [
+        *("{}", "[1]", "nonsense", records.to_line(ONE)),
+        *(
+            json.dumps({**TWO.__dict__, **change})
+            for change in (
+                *({"score": score} for score in ("1", True, 0.5, float("nan"))),
+                *({"index": True}, {"sample": None}, {"set": "amc"}),
+            )
+        ),
+    ],
 )
 def test_broken_and_repeated_lines_name_file_and_line(tmp_path, line):
     path = tmp_path / "math500.jsonl"
-    path.write_text(records.to_line(ONE) + line.strip() + "\n" + records.to_line(TWO))
+    path.write_text(f"{records.to_line(ONE)}{line.strip()}\n")
     with pytest.raises(ValueError, match=r"math500\.jsonl, line 2: "):
         records.read_records(path)
 
