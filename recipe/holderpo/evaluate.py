@@ -49,6 +49,8 @@ from recipe.holderpo.generation import CPU, CUDA, DTYPES
 LOG_FILE = "run.log"
 REPORT_FILE = "report.md"
 SUMMARY_FILE = "summary.json"
+# Until all answers are: scores of two rules would be mixed after an interruption.
+_UNFINISHED = "unknown until --regrade is finished"
 # On a screen that is no terminal, which would be wrapped at 80.
 _TABLE_WIDTH = 160
 
@@ -202,6 +204,10 @@ def evaluate(plan: EvaluationPlan, began: float) -> int:
         remove_cut_off_line(records_path(plan, name))
     records = read_all(plan)
     if plan.arguments.regrade:
+        settings = plan.settings()
+        for of_set in settings["sets"].values():
+            of_set["truncated"] = _UNFINISHED
+        write_settings(plan.arguments.out, settings)
         regrade(plan, records)
     write_settings(plan.arguments.out, plan.settings())
     announce(plan, records)

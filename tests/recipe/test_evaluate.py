@@ -13,6 +13,7 @@ import torch
 from data_prep.parquet import verl_row, write_rows
 from data_prep.tiny_model import ascii_tokenizer, save, tiny_qwen2
 from holderpo.evaluation.panels import Sampling
+from holderpo.evaluation.records import write_records
 from holderpo.prompt import TEMPLATES, render
 from holderpo.rewards import Status, Verdict, grade
 from recipe.holderpo import benchmark_data, evaluate, evaluation_answers, evaluation_plan, export
@@ -213,6 +214,27 @@ def test_regrading_some_sets_and_problems_loses_no_answer(run, tmp_path):
     assert (status, script.requests) == (0, [])
     assert summary(tmp_path / "out")["sets"][0]["scores"][0]["value"] == pytest.approx(5 / 6)
     assert run("--sets", "minerva")[0] == 0
+
+
+def test_scores_of_two_rules_are_not_mixed_after_an_interruption(run, monkeypatch, capsys):
+    run("--sets", "math500", "minerva", script=Script(cut_off))
+    command = ["--sets", "math500", "minerva", "--truncated", "grade", "--regrade"]
+    written = []
+
+    def interrupted(path, records):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_records(path, records)
+
+    monkeypatch.setattr(evaluation_answers, "write_records", interrupted)
+    assert run(*command)[0] == 130
+    for rule in ("zero", "grade"):
+        assert run("--sets", "math500", "minerva", "--truncated", rule)[0] == 2
+        assert "unknown until --regrade is finished" in capsys.readouterr().err
+    monkeypatch.setattr(evaluation_answers, "write_records", write_records)
+    assert run(*command)[0] == 0
+    assert run("--sets", "math500", "minerva", "--truncated", "grade")[0] == 0
 
 
 def test_what_timed_out_beside_generation_is_graded_once_more(run, tmp_path, monkeypatch):
