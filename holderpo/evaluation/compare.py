@@ -38,11 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        written, more_notes = draw(study, options.out, options.band)
-        study = study._replace(notes=[*study.notes, *more_notes])
-        write_tables(study, options.out)
+    written: list[str] = []
+    try:
+        if options.out is not None:
+            options.out.mkdir(parents=True, exist_ok=True)
+            written, more_notes = draw(study, options.out, options.band)
+            study = study._replace(notes=[*study.notes, *more_notes])
+            write_tables(study, options.out)
+    except OSError as error:
+        print(f"error: --out: {error}; give a folder that can be written", file=sys.stderr)
+        return 2
     console = Console()
     print_study(study, console)
     if options.out is not None:

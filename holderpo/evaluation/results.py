@@ -180,8 +180,11 @@ def read_results(path: Path) -> tuple[list[Result], list[str]]:
             continue
         try:
             results.append(_parse_result(line))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             problems.append(f"{path}: line {number}: {error}")
+    if not results and len(problems) > 1:
+        # Another kind of file, such as a run's metrics.
+        problems = [f"{problems[0]}, nor has any other line of {len(problems)} a result"]
     return results, problems
 
 
@@ -196,6 +199,9 @@ def _parse_result(line: str) -> Result:
     missing = [name for name in names if name not in entry]
     if missing:
         raise ValueError(f"without {', '.join(missing)}")
+    for name in ("arm", "config_hash"):
+        if not isinstance(entry[name], str) or not entry[name]:
+            raise ValueError(f"{name} {entry[name]!r}, not a text")
     numbers = ("seed", "steps", "auc", "first8", "last8", "best8", "heldout_after")
     for name in numbers:
         value = entry[name]

@@ -97,7 +97,7 @@ def read_rows(path: Path, notes: list[str]) -> list[Row]:
 
 def _parse_row(line: str) -> Row | None:
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_int=float)
     except ValueError:
         return None
     if not isinstance(row, dict) or not _is_number(row.get("step")):

@@ -339,6 +339,9 @@ def test_results_file_says_what_it_does_not_have(sweep, tmp_path, capsys):
         (["{sweep}/grpo_0", "--resamples", "9"], "give at least 100"),
         (["{sweep}/grpo_0", "--collapse-fraction", "0"], "give more than 0, at most 1"),
         (["{sweep}/grpo_0", "--collapse-window", "0"], "give at least 1"),
+        (["{sweep}/grpo_0", "--out", "{sweep}/grpo_0/config.yaml"], "give a folder that can be"),
+        (["{sweep}/grpo_0/metrics.jsonl"], "line 1: without arm, method"),
+        (["{sweep}/grpo_0/metrics.jsonl"], "nor has any other line of 25 a result"),
     ],
 )
 def test_mistakes_are_one_message(sweep, capsys, arguments, message):

@@ -152,6 +152,15 @@ def test_missing_and_infinite_values_are_named_by_step(tmp_path):
     assert run.describe_gaps("nowhere") == [f"{where}: nowhere is missing in all 5 steps"]
 
 
+def test_number_that_no_float_can_hold_is_not_finite(tmp_path):
+    folder = write_run(tmp_path / "a", [0.1, 0.2])
+    path = folder / "metrics.jsonl"
+    path.write_text(path.read_text().replace("0.2", "1" + "0" * 400))
+    run = read_run(folder)
+    assert run.values(REWARD) == (0.1, None)
+    assert "not finite in 1 of 2 steps" in run.describe_gaps(REWARD)[0]
+
+
 def test_run_that_has_not_logged_yet_has_no_steps(tmp_path):
     folder = write_run(tmp_path / "a", [0.1], finished=False)
     (folder / "metrics.jsonl").unlink()
@@ -320,7 +329,10 @@ def test_lines_that_are_no_results_are_told_by_number(tmp_path):
     path = tmp_path / "results.jsonl"
     append_result(path, read_run(write_run(tmp_path / "a", [0.1])))
     good = json.loads(path.read_text())
-    bad = [{**good, "auc": "0.1"}, {**good, "seed": 1.5}, {"arm": "x"}, 3]
+    bad = [
+        *[{**good, "auc": "0.1"}, {**good, "seed": 1.5}, {"arm": "x"}, 3, {**good, "arm": None}],
+        *[{**good, "config_hash": [1]}, {**good, "auc": 10**400}],
+    ]
     path.write_text("\n".join(["", *(json.dumps(line) for line in [*bad, good])]))
     results, problems = read_results(path)
     assert len(results) == 1
@@ -330,6 +342,9 @@ def test_lines_that_are_no_results_are_told_by_number(tmp_path):
     ]
     assert "line 4: without method, p, seed" in problems[2]
     assert "line 5: not a JSON object" in problems[3]
+    assert "line 6: arm None, not a text" in problems[4]
+    assert "line 7: config_hash [1], not a text" in problems[5]
+    assert "line 8: " in problems[6]
 
 
 def _append(path, folder):
