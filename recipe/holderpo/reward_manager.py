@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
 from verl.utils.fs import copy_to_local
@@ -87,19 +87,24 @@ class TruncationRewardManager(NaiveRewardManager):
 
 
 def end_tokens(tokenizer: PreTrainedTokenizerBase, model_path: str) -> frozenset[int]:
-    """The tokens at which generation stops: the tokenizer's and the generation configuration's.
+    """The tokens at which vLLM stops: the tokenizer's and the generation configuration's.
 
     Args:
         tokenizer: of the model.
-        model_path: where its generation configuration is, if it has one; vLLM reads it too.
+        model_path: where its generation configuration is; without one the model's configuration
+            counts, as in vLLM.
 
     Returns:
         Token numbers.
     """
     tokens = {tokenizer.eos_token_id}
-    try:
-        configured = GenerationConfig.from_pretrained(copy_to_local(model_path)).eos_token_id
-    except OSError:
-        configured = None
+    configured = _generation_config(copy_to_local(model_path)).eos_token_id
     tokens |= set(configured) if isinstance(configured, Sequence) else {configured}
     return frozenset(token for token in tokens if token is not None)
+
+
+def _generation_config(model_path: str) -> GenerationConfig:
+    try:
+        return GenerationConfig.from_pretrained(model_path)
+    except OSError:
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model_path))

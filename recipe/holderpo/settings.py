@@ -31,11 +31,23 @@ def advantage_settings(config: DictConfig) -> AdvantageSettings:
 
     Raises:
         ValueError: for a transform without a name or one that cannot be loaded, and for settings
-            of truncated responses that do not fit.
+            of truncated responses that do not fit or that nothing would read.
     """
     section = plain(config.advantage)
-    if has_truncation_manager(config) and truncation_settings(config).truncated == "mask":
-        section["transforms"] = [*section["transforms"], {"name": "drop_truncated"}]
+    if has_truncation_manager(config):
+        if truncation_settings(config).truncated == "mask":
+            if config.algorithm.adv_estimator != HOLDER:
+                raise ValueError(
+                    "reward.reward_kwargs.truncated: 'mask' with algorithm.adv_estimator "
+                    f"{config.algorithm.adv_estimator!r}; '{HOLDER}' does the masking, choose that"
+                )
+            section["transforms"] = [*section["transforms"], {"name": "drop_truncated"}]
+    elif "truncated" in (config.reward.get("reward_kwargs") or {}):
+        raise ValueError(
+            f"reward.reward_kwargs.truncated: not read by reward.reward_manager.name "
+            f"{config.reward.reward_manager.name!r}; give {TRUNCATION_MANAGER} "
+            "(recipe.holderpo.reward_manager), or remove it"
+        )
     return AdvantageSettings(**section)
 
 
@@ -57,4 +69,11 @@ def truncation_settings(config: DictConfig) -> TruncationSettings:
         raise ValueError(
             f"reward.reward_kwargs: {', '.join(unknown)}; give only {', '.join(known)}"
         )
-    return TruncationSettings(**section)
+    settings = TruncationSettings(**section)
+    longest = config.data.max_response_length
+    if settings.buffer_tokens is not None and settings.buffer_tokens > longest:
+        raise ValueError(
+            f"reward.reward_kwargs.buffer_tokens: {settings.buffer_tokens}; give at most "
+            f"data.max_response_length, {longest}"
+        )
+    return settings

@@ -14,8 +14,10 @@ from verl.protocol import DataProto
 
 from data_prep.tiny_model import END_ID, ascii_tokenizer
 from holderpo.rewards.truncation import TruncationSettings
+from recipe.holderpo.advantage import AdvantageCall, advantage_call, compute_holder_advantage
 from recipe.holderpo.main import config_dir
 from recipe.holderpo.reward_extras import reward_shares, truncated_rows
+from recipe.holderpo.reward_manager import end_tokens
 from recipe.holderpo.settings import advantage_settings, truncation_settings
 
 MAX_TOKENS = 64
@@ -101,7 +103,7 @@ def test_right_wrong_truncated_and_stuck_responses_side_by_side(model):
         row("so \\boxed{\\frac{\\sqrt{4}}{4}}", gold),
         row("so \\boxed{\\frac{\\sqrt{9}}{4}}", gold),
         row("so 0.5", gold),
-        row("\\boxed{(x+y+z)^{200}}", gold),
+        row("\\boxed{\\prod_{n=1}^{10^7} n}", gold),
         row(full("\\boxed{0.5}"), gold, end=None),
         row(full("\\boxed{0.5}")[1:], gold),
         row(full("\\boxed{0.5}")[1:], gold, end=OTHER_END_ID),
@@ -156,8 +158,51 @@ def test_a_mask_is_reward_0_and_the_transform_that_drops_truncated_responses(mod
     assert result["reward_score"] == 0
     assert list(advantage_settings(composed(*mask)).transforms) == [{"name": "drop_truncated"}]
     assert list(advantage_settings(composed(*MANAGER)).transforms) == []
-    # Another manager's settings are not read.
-    assert list(advantage_settings(composed(mask[-1])).transforms) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([*MANAGER, "algorithm.adv_estimator=grpo"], "'mask' with algorithm.adv_estimator 'grpo'"),
+        ([], "not read by reward.reward_manager.name 'naive'; give TruncationRewardManager"),
+    ],
+)
+def test_a_mask_that_would_do_nothing_is_refused(overrides, message):
+    with pytest.raises(ValueError, match=rf"reward\.reward_kwargs\.truncated: {message}"):
+        advantage_settings(composed("+reward.reward_kwargs.truncated=mask", *overrides))
+
+
+def test_end_tokens_are_those_at_which_vllm_stops(model, tmp_path):
+    assert end_tokens(ascii_tokenizer(), str(model)) == {END_ID, OTHER_END_ID}
+    # Without a generation configuration the model's own counts.
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", "eos_token_id": 7}))
+    assert end_tokens(ascii_tokenizer(), str(tmp_path)) == {END_ID, 7}
+
+
+def test_masked_responses_have_no_part_in_the_update_and_keep_their_place_in_the_group(model):
+    """From the reward worker's word to the advantages, which the loss multiplies."""
+    rows = [
+        row("\\boxed{5}", ["5"]),
+        row("\\boxed{6}", ["5"]),
+        row(full("\\boxed{5}"), ["5"], end=None),
+        row(full("\\boxed{5}")[1:], ["5"]),
+    ]
+    mask = [*MANAGER, "+reward.reward_kwargs.truncated=mask"]
+    results = score(rows, model, *mask)
+    lengths = torch.tensor([one.batch["responses"].shape[-1] for one in rows])
+    response_mask = (torch.arange(MAX_TOKENS) < lengths[:, None]).float()
+    rewards = torch.zeros_like(response_mask)
+    rewards[:, 0] = torch.tensor([result["reward_score"] for result in results])
+    assert rewards.sum(-1).tolist() == [1, 0, 0, 1]
+    truncated = truncated_rows([result["reward_extra_info"] for result in results])
+    call = AdvantageCall(advantage_settings(composed(*mask)), MAX_TOKENS, truncated)
+    with advantage_call(call):
+        advantages, _ = compute_holder_advantage(rewards, response_mask, np.array(["a"] * 4))
+    # The mean is 1/2 and the deviation 3**-0.5, the masked response's 0 among them.
+    expected = torch.tensor([0.5, -0.5, 0.0, 0.5]) * 3**0.5
+    torch.testing.assert_close(advantages[:, 0], expected, atol=1e-4, rtol=0)
+    # It has a full length too, and its end.
+    assert lengths[2] == lengths[3] == MAX_TOKENS
 
 
 def test_the_file_may_be_loaded_under_another_name_and_the_function_stays_a_coroutine(model):
@@ -179,6 +224,7 @@ def test_the_file_may_be_loaded_under_another_name_and_the_function_stays_a_coro
         ({"truncated": "soft"}, "buffer_tokens: None; 'soft' needs a number"),
         ({"truncated": "soft", "buffer_tokens": 0}, "buffer_tokens: 0; 'soft' needs a number"),
         ({"truncated": "soft", "buffer_tokens": 8, "penalty": 0}, "penalty: 0; give a number"),
+        ({"truncated": "soft", "buffer_tokens": 65}, "buffer_tokens: 65; give at most"),
         ({"buffer_tokens": 8}, "do nothing with truncated 'zero'"),
         ({"max_resp_len": 8}, "max_resp_len; give only truncated, buffer_tokens, penalty"),
     ],
