@@ -4,56 +4,57 @@
 
 A run is its own process with its own folder ``<out>/<arm>/seed_<seed>``. Runs that are finished are
 skipped and one that was cut off goes on from its checkpoint, so the same command finishes what is
-left. Each finished run appends a line to ``<out>/results.jsonl``; read them with
-``python -m holderpo.evaluation.compare --sweep <out>``.
+left. A run that fails does not end the sweep. Each finished one appends a line to
+``<out>/results.jsonl``; read them with ``python -m holderpo.evaluation.compare --sweep <out>``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
+from holderpo.control import build_controller
 from holderpo.evaluation.results import append_result, installed_versions
-from holderpo.evaluation.run_files import SUMMARY_FILE, SWEEP_FILE
 from holderpo.evaluation.runs import read_run
 from recipe.holderpo.launch import OF_A_NEW_RAY
-from recipe.holderpo.main import config_dir
-from recipe.holderpo.settings import plain
+from recipe.holderpo.main import LOG_FILE, config_dir, keep_previous_run
+from recipe.holderpo.settings import p_settings, plain
+from recipe.holderpo.sweep_run import (
+    PlannedRun,
+    check_note,
+    finish_what_was_trained,
+    is_finished,
+    locked,
+    run_command,
+    run_to_its_end,
+    write_note,
+)
 
 RESULTS_FILE = "results.jsonl"
 # The method whose order --orders sets.
 STATIC = "static"
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of the sweep."""
-
-    arm: str
-    """What is compared: runs of one arm differ in their seed only."""
-    method: str
-    """Name of the file in configs/method, or of the arm where it was given by hand."""
-    p: float | None
-    """Order, where --orders set it."""
-    seed: int
-    """Of the run."""
-    overrides: tuple[str, ...]
-    """Hydra overrides that make the arm, and those of the whole sweep."""
-
-    def folder(self, out: Path) -> Path:
-        """Where the run leaves everything."""
-        return out / self.arm / f"seed_{self.seed}"
+SET_BY_THE_SWEEP = {
+    "seed": "give --seeds",
+    "run_dir": "give --out",
+    "check": "give --dry-run",
+    "trainer.experiment_name": "it is the arm's name",
+    "trainer.resume_mode": "a run goes on where it was cut off",
+}
+_OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*=.*", re.DOTALL)
 
 
 def plan_runs(arguments: argparse.Namespace) -> list[PlannedRun]:
@@ -79,49 +80,56 @@ def plan_runs(arguments: argparse.Namespace) -> list[PlannedRun]:
         name, equals, overrides = text.partition(":")
         if not equals or not name.strip() or not overrides.strip():
             raise ValueError(f"--arm: {text!r}; give NAME: OVERRIDE OVERRIDE ...")
-        arms.append((name.strip(), name.strip(), None, shlex.split(overrides)))
+        try:
+            arms.append((name.strip(), name.strip(), None, shlex.split(overrides)))
+        except ValueError as error:
+            raise ValueError(f"--arm: {text!r}: {error}") from error
     names = [arm[0] for arm in arms]
     if not names:
         raise ValueError("nothing to run; give --methods, --orders or --arm")
     if len(set(names)) < len(names):
         raise ValueError(f"two arms have one name: {sorted(names)}; name each once")
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z][\w.+-]*", name):
+            raise ValueError(
+                f"{name!r} names a folder; give a letter, then letters, digits, '.', '_', '+', '-'"
+            )
+    for text in arguments.overrides:
+        key = text.partition("=")[0].lstrip("+")
+        if key in SET_BY_THE_SWEEP:
+            raise ValueError(f"{text}: set by the sweep; {SET_BY_THE_SWEEP[key]}")
     return [
-        PlannedRun(name, method, p, seed, (*overrides, *arguments.overrides))
+        PlannedRun(arguments.config, name, method, p, seed, (*overrides, *arguments.overrides))
         for seed in arguments.seeds
         for name, method, p, overrides in arms
     ]
 
 
-def is_finished(run: PlannedRun, folder: Path) -> bool:
-    """Whether the run has been done; its note is written first, and must be of the same settings.
+def check_runs(runs: Sequence[PlannedRun], out: Path) -> None:
+    """Find what is wrong with a sweep before it has taken hours.
 
     Raises:
-        ValueError: if the folder holds a run with other settings.
+        ValueError: if an arm cannot be composed or has no valid p, or a folder holds a run with
+            other settings.
     """
-    path = folder / SWEEP_FILE
-    note = json.loads(json.dumps(asdict(run)))
-    if path.exists() and json.loads(path.read_text()) != note:
-        raise ValueError(
-            f"{folder}: holds a run with other settings than this sweep's; give another --out, or "
-            "move that folder away"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(note, indent=2) + "\n")
-    os.replace(unfinished, path)
-    return (folder / SUMMARY_FILE).exists()
+    for run in runs:
+        check_note(run, run.folder(out))
+    for run in {run.arm: run for run in runs}.values():
+        config = _compose(run)
+        try:
+            build_controller(p_settings(config), num_rounds=config.trainer.total_training_steps)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{run.arm}: {error}") from error
 
 
-def run_command(run: PlannedRun, config: str, folder: Path) -> list[str]:
-    """The command line of one run."""
-    return [
-        *[sys.executable, "-m", "recipe.holderpo.main", f"--config-name={config}"],
-        *run.overrides,
-        f"seed={run.seed}",
-        f"run_dir={folder}",
-        f"trainer.experiment_name={run.arm}",
-        "trainer.resume_mode=auto",
-    ]
+def _compose(run: PlannedRun) -> DictConfig:
+    try:
+        with initialize_config_dir(str(config_dir()), version_base=None):
+            return compose(run.config, [*run.overrides, f"seed={run.seed}"])
+    except (HydraException, OmegaConfBaseException) as error:
+        # Hydra adds where it has looked.
+        reason = str(error).partition("\nConfig search path")[0].strip()
+        raise ValueError(f"{run.arm}: cannot be composed: {reason}") from error
 
 
 @contextmanager
@@ -135,11 +143,15 @@ def ray_address(arguments: argparse.Namespace, first: PlannedRun) -> Iterator[st
     elif arguments.ray == "shared":
         import ray
 
-        with initialize_config_dir(str(config_dir()), version_base=None):
-            config = compose(arguments.config, [*first.overrides, f"seed={first.seed}"])
-        settings = plain(config.ray_kwargs.ray_init)
+        settings = plain(_compose(first).ray_kwargs.ray_init)
         # The instance lives as long as this process and ends with it.
-        ray.init(log_to_driver=False, **{k: settings[k] for k in OF_A_NEW_RAY if k in settings})
+        ray.init(
+            address="local",
+            log_to_driver=False,
+            **{k: settings[k] for k in OF_A_NEW_RAY if k in settings},
+        )
+        # Again: ray.init has installed a handler of its own.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             yield ray.get_runtime_context().gcs_address
         finally:
@@ -151,25 +163,50 @@ def ray_address(arguments: argparse.Namespace, first: PlannedRun) -> Iterator[st
 def do_run(run: PlannedRun, arguments: argparse.Namespace, address: str | None) -> str:
     """Run to the end; returns ``skipped``, ``done`` or what went wrong."""
     folder = run.folder(arguments.out)
-    already = is_finished(run, folder)
-    if not already:
-        environment = os.environ | ({} if address is None else {"RAY_ADDRESS": address})
-        if arguments.prepare:
-            subprocess.run(
-                shlex.split(arguments.prepare.replace("{seed}", str(run.seed))), check=True
-            )
-        command = run_command(run, arguments.config, folder)
-        status = subprocess.run(command, env=environment).returncode
-        if status != 0:
-            return f"failed with status {status}, see {folder / 'run.log'}"
-    # Also of a skipped run: the sweep may have been cut off just before.
-    append_result(
-        arguments.out / RESULTS_FILE,
-        read_run(folder),
-        versions=installed_versions(),
-        commit=current_commit(),
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder) as lock:
+        if lock is None:
+            return f"not done: another process is at work in {folder}"
+        already = is_finished(folder)
+        try:
+            if not already and not finish_what_was_trained(folder):
+                # Once more, with a folder and a lock of its own.
+                keep_previous_run(folder)
+                return do_run(run, arguments, address)
+        except ValueError as error:
+            return f"failed: {error}"
+        problem = None if is_finished(folder) else _train(run, arguments, address, folder, lock)
+    if problem is not None:
+        return problem
+    try:
+        # Also of a skipped run: the sweep may have been cut off just before.
+        append_result(
+            arguments.out / RESULTS_FILE,
+            read_run(folder),
+            versions=installed_versions(),
+            commit=current_commit(),
+        )
+    except ValueError as error:
+        return f"not recorded: {error}"
     return "skipped" if already else "done"
+
+
+def _train(
+    run: PlannedRun, arguments: argparse.Namespace, address: str | None, folder: Path, lock: int
+) -> str | None:
+    """Train what is left of a run; returns what went wrong."""
+    if arguments.prepare:
+        command = shlex.split(arguments.prepare.replace("{seed}", str(run.seed)))
+        try:
+            subprocess.run(command, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            return f"failed: --prepare: {error}"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    if address is not None:
+        environment["RAY_ADDRESS"] = address
+    write_note(run, folder, current_commit())
+    status = run_to_its_end(run_command(run, folder), environment, lock)
+    return f"failed with status {status}, see {folder / LOG_FILE}" if status else None
 
 
 def current_commit() -> str | None:
@@ -206,12 +243,30 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Names
         "(default: %(default)s)",
     )
     add("--dry-run", action="store_true", help="print the commands of what is left and stop")
-    arguments, overrides = parser.parse_known_args(command_line)
-    wrong = [text for text in overrides if text.startswith("--") or "=" not in text]
-    if wrong:
-        parser.error(f"{wrong[0]!r} is neither an option nor an override (key=value)")
+    # Taken out first: after an option with several values they would be some of them.
+    words = list(sys.argv[1:] if command_line is None else command_line)
+    overrides = [word for word in words if _OVERRIDE.fullmatch(word)]
+    arguments = parser.parse_args([word for word in words if word not in overrides])
     arguments.overrides = overrides
     return arguments
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """A sweep that is told to end, or whose terminal closes, ends its run first."""
+    # A signal that is ignored stays so: nohup.
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def main(command_line: Sequence[str] | None = None) -> int:
@@ -220,13 +275,14 @@ def main(command_line: Sequence[str] | None = None) -> int:
     failed = []
     try:
         runs = plan_runs(arguments)
+        check_runs(runs, arguments.out)
         if arguments.dry_run:
             for run in runs:
                 folder = run.folder(arguments.out)
-                if not (folder / SUMMARY_FILE).exists():
-                    print(shlex.join(run_command(run, arguments.config, folder)))
+                if not is_finished(folder):
+                    print(shlex.join(run_command(run, folder)))
             return 0
-        with ray_address(arguments, runs[0]) as address:
+        with interrupted_by_signals(), ray_address(arguments, runs[0]) as address:
             for number, run in enumerate(runs, start=1):
                 print(f"== {number} of {len(runs)}: {run.arm}, seed {run.seed}", flush=True)
                 began = time.monotonic()
