@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from holderpo.evaluation.panels import SETS
 from holderpo.prompt import RAW_CHAT_TEMPLATE, TEMPLATES, PromptTemplate
 
 TEST_FILE = "test.parquet"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Benchmark:
     """Of the file."""
     problems: tuple[Problem, ...]
     """All rows, in order."""
+    same_as_reference: bool | None = None
+    """Whether the rows are the paper's, by the manifest; None if it does not say."""
 
     @property
     def suspects(self) -> frozenset[int]:
@@ -87,7 +91,19 @@ def read_benchmark(data: Path, name: str) -> Benchmark:
     if not problems or len(indices) < len(problems):
         what = "two rows have one index" if problems else "no rows"
         raise ValueError(f"{path}: {what}; {fix}")
-    return Benchmark(name, path, hashlib.sha256(content).hexdigest(), tuple(problems))
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Benchmark(name, path, sha256, tuple(problems), _same_as_reference(path, sha256))
+
+
+def _same_as_reference(path: Path, sha256: str) -> bool | None:
+    """What the manifest says of this very file."""
+    try:
+        entries = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return next(
+            (each["same_as_reference"] for each in entries if each["sha256"] == sha256), None
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _problem(name: str, row: Mapping[str, Any]) -> Problem:

@@ -273,7 +273,7 @@ def _with_model(
         samplings=samplings,
         benchmarks=benchmarks,
         prompts=prompts,
-        notes=list(_notes(arguments, samplings, prompts, context)),
+        notes=[*_notes(arguments, samplings, prompts, context), *_rows_notes(benchmarks)],
     )
 
 
@@ -306,6 +306,14 @@ def _room_problems(prompts: Mapping[str, Mapping[int, list[int]]], context: int)
                 f"{name}: {len(full)} prompts fill the model's {context} tokens (problems "
                 f"{listed}); give a model with more positions, or --max-model-len"
             )
+
+
+def _rows_notes(benchmarks: Mapping[str, Benchmark]) -> Iterator[str]:
+    for name, benchmark in benchmarks.items():
+        if benchmark.same_as_reference is False:
+            yield f"{name}: problems or answers differ from the reference's ({benchmark.path})."
+        elif benchmark.same_as_reference is None:
+            yield f"{name}: not known to have the reference's problems ({benchmark.path})."
 
 
 def _notes(

@@ -7,10 +7,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data_prep.parquet import verl_row, write_rows
+from data_prep.parquet import verl_row, write_manifest, write_rows
 from data_prep.tiny_model import ascii_tokenizer, save, tiny_qwen2
 from holderpo.evaluation.panels import Sampling
 from holderpo.evaluation.records import write_records
@@ -365,6 +366,28 @@ def test_prompts_are_those_of_training():
     assert text("qwen_math") == render("1 + 1?", "qwen_math")
     assert text("none") == "1 + 1?"
     assert text("chat") == f"<{render('1 + 1?', 'chat')}>"
+
+
+@pytest.mark.parametrize(
+    ("same", "note"),
+    [
+        (True, None),
+        (False, "math500: problems or answers differ from the reference's"),
+        (None, "math500: not known to have the reference's problems"),
+        ("another file", "math500: not known to have the reference's problems"),
+    ],
+)
+def test_what_is_known_of_the_rows_is_said_beside_the_numbers(run, data, tmp_path, same, note):
+    entry = write_rows(
+        data / "math500" / "test.parquet",
+        pq.read_table(data / "math500" / "test.parquet").to_pylist(),
+    )
+    if same == "another file":
+        entry, same = {**entry, "sha256": "0"}, True
+    write_manifest(data / "math500", [{**entry, "same_as_reference": same}])
+    run("--sets", "math500")
+    notes = [text.partition(" (")[0] for text in summary(tmp_path / "out")["notes"]]
+    assert notes == ([] if note is None else [note])
 
 
 def test_the_r1_template_ends_answers_at_its_tag(run, data):
