@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from holderpo.rewards.numbers import parse_number
 from holderpo.rewards.structure import split_top_level, split_with_separators
 from holderpo.rewards.words import NOT_MINE
 
@@ -24,11 +25,12 @@ _VALUE = (
 )
 # What a question asks the value of; no digits, so that 2x = 10 is not the answer 10.
 _ONE_VALUE = re.compile(rf"{_VALUE}|\({_NAME}(?:\s*,\s*{_NAME})+\)")
+_QUANTITY = re.compile(r"[A-Z]{2,}|\\text\s*\{\s*[A-Z]{2,}\s*\}")
 _SUM_OF_VALUES = re.compile(rf"{_VALUE}(?:\s*(?:[-+/:]|\\cdot)?\s*{_VALUE}){{0,8}}")
 _EQUAL = r"(?<![<>!\\])=|\\equiv(?![a-zA-Z])"
 _ABOUT = r"\\approx(?![a-zA-Z])"
 _FUNCTION_OF_X = re.compile(r"y|[a-zA-Z]\(([a-z])\)")
-_MEMBER = re.compile(r"[a-zA-Z]\s*\\in(?![a-zA-Z])\s*(?=[\\(\[\]])")
+_MEMBER = re.compile(r"[a-zA-Z](?:\([a-z]\))?\s*\\in(?![a-zA-Z])\s*(?=[\\(\[\]])")
 _SEVERAL = r",|;|\b(?:and|or)\b|\\text\s*\{\s*,?\s*(?:and|or)\s*\}"
 # A longer chain of an answer is no answer.
 _MAX_MEMBERS = 12
@@ -57,20 +59,31 @@ def without_left_sides(answer: str, gold: str) -> tuple[str, str]:
     sides = [split_top_level(text, _EQUAL) for text in (answer, gold)]
     if all(len(parts) == 2 for parts in sides):
         left, right = (re.sub(r"\s", "", parts[0]) for parts in sides)
-        same = left == right and _ONE_VALUE.fullmatch(sides[0][0])
+        same = _same_name(left, right) and _ONE_VALUE.fullmatch(sides[0][0])
         functions = [_FUNCTION_OF_X.fullmatch(name) for name in (left, right)]
         if same or (
             functions[0] and functions[1] and len({f[1] for f in functions if f} - {None}) < 2
         ):
             return sides[0][1], sides[1][1]
         return answer, gold
-    if any(split_top_level(text, _SEVERAL)[1:] for text in (answer, gold)):
-        return answer, gold  # Each part has its own left side.
+    # x = 10,080 has one part. Several have left sides of their own.
+    single = [len(parts) <= 2 and parse_number(parts[-1]) is not None for parts in sides]
+    if any(
+        split_top_level(text, _SEVERAL)[1:] and not one
+        for text, one in zip((answer, gold), single, strict=True)
+    ):
+        return answer, gold
     if len(sides[0]) > 1 and len(sides[1]) == 1:
         answer = "=".join(_values(sides[0], _SUM_OF_VALUES))
     elif len(sides[1]) > 1 and len(sides[0]) == 1:
         gold = "=".join(_values(sides[1], _ONE_VALUE))
     return answer, gold
+
+
+def _same_name(left: str, right: str) -> bool:
+    """Whether two names are the same, or one is the other with an index."""
+    longer, shorter = sorted((left, right), key=len, reverse=True)
+    return longer == shorter or longer.startswith(f"{shorter}_")
 
 
 def _values(parts: list[str], name: re.Pattern[str]) -> list[str]:
@@ -80,6 +93,8 @@ def _values(parts: list[str], name: re.Pattern[str]) -> list[str]:
     """
     if not all(parts):
         return parts
+    if len(parts) == 2 and all(_QUANTITY.fullmatch(part) for part in parts):
+        return parts  # MR = MC says more than either side.
     if name.fullmatch(parts[0]):
         return [part for part in parts[1:-1] if not _has_variable(part)] + parts[-1:]
     if len(parts) == 2 and re.fullmatch(r"\\?[a-zA-Z]", parts[1]):

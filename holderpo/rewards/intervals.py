@@ -7,14 +7,14 @@ import re
 from holderpo.rewards.structure import bracketed, split_top_level, split_with_separators
 
 _RELATION = r"[<>]|\\[lg]eq(?![a-zA-Z])"
-_VARIABLE = re.compile(r"[a-zA-Z](?:_\w)?|\\[a-z]+")
+_VARIABLE = re.compile(r"[a-zA-Z](?:_\w|\([a-z]\))?|\\[a-z]+")
 _NO_VARIABLES = ("\\infty", "\\pi", "e")
 _OR = r"\\text\s*\{\s*,?\s*or\s*\}|\bor\b|\\cup(?![a-zA-Z])|\\(?:lor|vee)(?![a-zA-Z])"
 _AND = r"\\text\s*\{\s*,?\s*and\s*\}|\band\b|\\(?:land|wedge)(?![a-zA-Z])"
 _BY_RULE = re.compile(
     r"\\\{\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{R\}\s*)?(?:\||:)\s*(.*)\\\}", re.DOTALL
 )
-_IN = re.compile(r"([a-zA-Z])\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
+_IN = re.compile(r"([a-zA-Z](?:\([a-z]\))?)\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
 _WITHOUT = re.compile(r"\\mathbb\s*\{R\}\s*(?:\\setminus|\\backslash)\s*\\\{([^{},]*)\\\}")
 
 

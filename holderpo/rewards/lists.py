@@ -25,7 +25,7 @@ AND = (
     r"|\\(?:lor|vee|land|wedge)(?![a-zA-Z])"
 )
 _COMMA_AND = re.compile(r",\s*(?:\\text\s*\{\s*)?(and|or)\b\s*\}?")
-_NAME = r"(?:\\?[a-zA-Z]+(?:'|_(?:\{[^{}]*\}|\w))*)"
+_NAME = r"(?:\\?[a-zA-Z]+(?:'|_(?:\{[^{}]*\}|\w))*(?:\([a-z\d]\))?)"
 _NAMED = re.compile(rf"({_NAME})\s*=\s*([^=]+)", re.DOTALL)
 _NAMED_TUPLE = re.compile(rf"\(\s*({_NAME}(?:\s*,\s*{_NAME})+)\s*\)\s*=\s*([(\\].*)", re.DOTALL)
 _WITH_NAME = re.compile(
@@ -118,10 +118,10 @@ def _elements(text: str) -> list[str] | None:
 
 
 def _plus_minus(text: str) -> list[str]:
-    r"""Both values of an expression with one ``\pm``."""
-    if len(re.findall(r"\\pm(?![a-zA-Z])", text)) != 1 or "\\mp" in text:
+    r"""Both values of an expression with one ``\pm`` or ``\mp``."""
+    if len(re.findall(r"\\(?:pm|mp)(?![a-zA-Z])", text)) != 1:
         return [text]
-    before, after = (part.strip() for part in re.split(r"\\pm(?![a-zA-Z])", text))
+    before, after = (part.strip() for part in re.split(r"\\(?:pm|mp)(?![a-zA-Z])", text))
     name, equals, before = before.rpartition("=")
     plus = "+" if before.strip() and not before.endswith(("{", "(")) else ""
     return [f"{name}{equals}{before}{sign}{after}" for sign in (plus, "-")]

@@ -23,6 +23,8 @@ _SYMBOLS = {
     **dict.fromkeys("∅⌀", r" \emptyset "),
     **dict.fromkeys("≤⩽", r" \leq "),
     **dict.fromkeys("≥⩾", r" \geq "),
+    "¢": r"\text{ cents}",
+    "″": "''",
     "÷": "/",
     "⁄": "/",
     "∕": "/",
@@ -62,6 +64,8 @@ _FRACTIONS = {
 }
 _CHARACTERS = str.maketrans(_SYMBOLS | _GREEK | _FRACTIONS)
 
+# What TeX takes for an argument without braces.
+_TOKEN = r"[0-9a-zA-Z]|\\(?!frac|binom|sqrt|text|left|right|begin|end)[a-zA-Z]+(?!\s*[{\[a-zA-Z])"
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -72,7 +76,13 @@ _REWRITES = [
         (r"\\(?:boldsymbol|bm|mathcal|mathscr|displaylines|ensuremath|mathop)\s*(?=\{)", ""),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it)(?![a-zA-Z])", ""),
         (r"\\(?:textdollar|dollar)(?![a-zA-Z])\s*", r"\\$"),
-        (r"\\(?:AA|r\s*\{A\}|mathring\s*\{\s*(?:\\text\s*\{)?A\}?\s*\})", r"\\text{ angstrom}"),
+        (
+            r"\\(?:AA(?![a-zA-Z])|r\s*\{A\}|mathring\s*\{\s*(?:\\text\s*\{)?A\}?\s*\})",
+            r"\\text{ angstrom}",
+        ),
+        (r"\\text\s*\{[\s~]*(\\text\s*\{[^{}]*\})\s*\}", r"\1"),
+        (r"\\(?:text)?color\s*\{[^{}]*\}", ""),
+        (r"\\(?:[lL]arge|LARGE|[hH]uge|small|normalsize)(?![a-zA-Z])", ""),
         (r"\\[hv]?phantom\s*\{[^{}]*\}", ""),
         (r"\\text\s*\{\s*\}", ""),
         (r"\\text\s*(?=\{\s*(?:[-+.,\d\s%]|\\[%$])+\})", ""),
@@ -110,6 +120,9 @@ _REWRITES = [
         (r"\\rangle(?![a-zA-Z])", ")"),
         (r"\\div(?![a-zA-Z])", "/"),
         (r"\\(?:ast|star)(?![a-zA-Z])", r"\\cdot "),
+        (r"\\(?:dots[bcimo]?|cdots)(?![a-zA-Z])|\.{3,}", r"\\ldots "),
+        (r"\^\s*\{\s*(?:\\prime\s*){2}\}", "''"),
+        (r"\^\s*(?:\{\s*\\prime\s*\}|\\prime(?![a-zA-Z]))", "'"),
         (r"\\(?:infin|infinity)(?![a-zA-Z])", r"\\infty "),
         (r"\\lg(?![a-zA-Z])", r"\\log_{10} "),
         (r"\\log\s*_\s*\{?e\}?(?![a-zA-Z])", r"\\ln "),
@@ -120,9 +133,10 @@ _REWRITES = [
         (r"\\[#_](?![a-zA-Z])", " "),
         (r"(\\(?!frac|sqrt|text|begin|end|binom)[a-zA-Z]+)\s*\{\s*\}", r"\1 "),
         # Arguments without braces: \frac12, \sqrt2, \sqrt[3]4, \binom52; TeX's \over, \root, \of.
-        (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*([0-9a-zA-Z])", r"\\\1{\2}{\3}"),
-        (r"\\(frac|binom)\s*([0-9a-zA-Z])\s*\{", r"\\\1{\2}{"),
-        (r"(\\(?:frac|binom)\s*\{[^{}]*\})\s*([0-9a-zA-Z])", r"\1{\2}"),
+        (rf"\\(frac|binom)\s*({_TOKEN})\s*({_TOKEN})", r"\\\1{\2}{\3}"),
+        (rf"\\(frac|binom)\s*({_TOKEN})\s*\{{", r"\\\1{\2}{"),
+        (rf"(\\(?:frac|binom)\s*\{{[^{{}}]*\}})\s*({_TOKEN})", r"\1{\2}"),
+        (r"\\(d{1,3}ot|hat|bar|vec|tilde)\s+([a-zA-Z])", r"\\\1{\2}"),
         (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\\sqrt\s*((?:\[[^\[\]]*\])?)\s*([0-9]+(?=\s*$|[^0-9.])|[0-9a-zA-Z])", r"\\sqrt\1{\2}"),
         (r"\\sqrt\s*(\[[^\[\]]*\])\s*\(([^()]*)\)", r"\\sqrt\1{\2}"),
@@ -138,6 +152,8 @@ _REWRITES = [
         (r"(?<=\d)\s*\^?\s*\{?\s*\\text\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?", ""),
         (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
         (r"(?<=\d)(?:st|nd|rd|th)(?![a-zA-Z])", ""),
+        # A letter before a half-open interval, which is no argument of a function.
+        (r"^\s*([a-z])\s*(?=\([^()\[\]]*\]\s*$|\[[^()\[\]]*\)\s*$)", r"\1 \\in "),
         # Plain text.
         (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (

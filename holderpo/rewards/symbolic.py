@@ -3,12 +3,14 @@ r"""The symbolic half of the comparison, by math-verify; may take for ever, so o
 math-verify's own time limits are off (they need a process's main thread and swallow each other);
 the worker has its own. Of math-verify are used the grammar (latex2sympy2_extended) and the
 comparison (``verify``), and not the extraction between them, which takes ``2t`` for 2 with a unit,
-``A`` for ``a``, and the first part of a text that it understands for the whole. What verify calls
-equal is compared once more in numbers, with a relative tolerance, since it rounds to six decimals.
+``A`` for ``a``, and the first part of a text that it understands for the whole. Values come first
+(:mod:`holderpo.rewards.values`): verify is slower by far, rounds to six decimals, and does not find
+every identity; it is left what values cannot tell.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from fractions import Fraction
 from typing import Any
@@ -17,9 +19,8 @@ from holderpo.rewards.normalization import clean
 from holderpo.rewards.quick import match
 from holderpo.rewards.structure import depth_of
 from holderpo.rewards.units import same_unit, split_unit
+from holderpo.rewards.values import same_equations, same_values, value_of
 
-# Of values, after verify has called them equal.
-RELATIVE_TOLERANCE = 1e-9
 # Deeper brackets take the parser too long, or more than Python's stack.
 MAX_DEPTH = 40
 
@@ -27,15 +28,15 @@ MAX_DEPTH = 40
 _FOREIGN = re.compile(
     r'["#@?;`%&]|__|//|\d\s+\d|(?:^|[^\w}\\)\]|\s])\s*_|\d[eE][+-]?\d'
     r"|\\(?:prime|input|def|write|catcode|csname|ne|neq|not|equiv|sim|mod|pmod|bmod|phantom|dots|ldots)"
-    r"(?![a-zA-Z])|\.\.|\\text|'"
+    r"(?![a-zA-Z])|\.\.|\\text|(?<![a-zA-Z'])'"
 )
 # The grammar drops the base of a numeral.
 _NUMERAL = re.compile(r"\d\s*_")
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*\^\\circ")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
-# Sample values of the free symbols: positive, so that roots and logarithms stay real.
-_SAMPLES = ((0.731, 0.317), (1.387, 0.523))
+# Commands and indices are passed over.
+_CONSTANT_NAME = re.compile(r"\\[a-zA-Z]+|_\s*\{[^{}]*\}|([eEI])\s*_\s*(\{\s*\w*\s*\}|\w)|(I)")
 
 
 class UnparseableError(ValueError):
@@ -75,6 +76,7 @@ def symbolic_match(answer: str, gold: str) -> bool:
 
 def _equal(answer: str, gold: str) -> bool:
     from math_verify import verify
+    from sympy import Eq, solve
 
     answer, gold = _same_angles(answer, gold)
     (answer, answer_unit), (gold, gold_unit) = split_unit(answer), split_unit(gold)
@@ -91,6 +93,10 @@ def _equal(answer: str, gold: str) -> bool:
     parsed_gold = _parse(gold)
     if parsed_gold is None:
         return False
+    for compare in (same_values, same_equations):
+        decision = compare(parsed_answer, parsed_gold)
+        if decision is not None:
+            return decision
     equal = verify(
         parsed_gold,
         parsed_answer,
@@ -99,7 +105,8 @@ def _equal(answer: str, gold: str) -> bool:
         timeout_seconds=None,
         raise_on_error=False,
     )
-    return bool(equal) and _agree(parsed_answer, parsed_gold)
+    # verify calls equations equal of which neither has a solution.
+    return bool(equal) and (not isinstance(parsed_gold, Eq) or bool(solve(parsed_gold)))
 
 
 def _same_angles(answer: str, gold: str) -> tuple[str, str]:
@@ -114,14 +121,30 @@ def _same_angles(answer: str, gold: str) -> tuple[str, str]:
     return converted[0], converted[1]
 
 
+def _as_variable(match: re.Match[str]) -> str:
+    """An indexed e or E, or I, which the grammar refuses or takes for the imaginary unit."""
+    name, index = match[1] or match[3], match[2] or ""
+    return f"X_{{{name}{index.strip('{}')}}}" if name else match[0]
+
+
+@functools.lru_cache(maxsize=256)
 def _parse(text: str) -> Any:
-    """The sympy object of a text; none if the grammar refuses it."""
+    """The sympy object of a text; none if the grammar refuses it.
+
+    Parsing takes longer than comparing, and a gold answer is compared many times.
+    """
     from latex2sympy2_extended import latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
     from sympy import Basic, Float, I, MatrixBase, Rational, Symbol
 
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"(?<!\d)\.(?=\d)", "0.", text)
+    text = re.sub(r"_\s*([a-zA-Z])", r"_{\1}", text)
+    text = _CONSTANT_NAME.sub(_as_variable, text)
+    # The grammar drops a prime, takes these for functions, and knows no power of a factorial.
+    text = re.sub(r"(?<=[a-zA-Z])('+)", lambda m: f"_{{{'p' * len(m[0])}}}", text)
+    text = re.sub(r"\\((g)amma|(G)amma(?!\s*\())(?![a-zA-Z])", r"\2\3_{\1}", text)
+    text = re.sub(r"(\w+|\([^()]*\))\s*!\s*\^", r"(\1!)^", text)
     try:
         parsed = latex2sympy(
             text,
@@ -141,61 +164,11 @@ def _parse(text: str) -> Any:
     return parsed
 
 
-def _agree(left: Any, right: Any) -> bool:
-    """Whether two expressions have equal values at sample points; True where they have none."""
-    from sympy import Eq, Expr, Float
-
-    if isinstance(left, Eq) and isinstance(right, Eq):
-        return _agree_on_equations(left, right)
-    if not (isinstance(left, Expr) and isinstance(right, Expr)):
-        return True
-    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
-    for first, step in _SAMPLES if symbols else _SAMPLES[:1]:
-        point = {symbol: Float(first + step * n, 30) for n, symbol in enumerate(symbols)}
-        a, b = (_value(side.subs(point)) for side in (left, right))
-        if a is None or b is None:
-            continue
-        if abs(a - b) > RELATIVE_TOLERANCE * max(abs(a), abs(b)):
-            return False
-    return True
-
-
-def _agree_on_equations(left: Any, right: Any) -> bool:
-    """Whether they are the same but for a factor, or verify has really solved them.
-
-    verify calls equations equal of which neither has a solution, and solves past derivatives.
-    """
-    from sympy import Derivative, Symbol, solve
-    from sympy.core.function import AppliedUndef
-
-    def plain(equation: Any) -> Any:
-        difference = equation.lhs - equation.rhs
-        opaque = difference.atoms(Derivative) | difference.atoms(AppliedUndef)
-        return difference.xreplace({each: Symbol(f"<{each}>", real=True) for each in opaque})
-
-    ratio = (plain(left) / plain(right)).simplify()
-    if ratio.is_number:
-        return bool(ratio.is_finite and not ratio.is_zero)
-    is_opaque = any(side.has(Derivative, AppliedUndef) for side in (left, right))
-    return not is_opaque and bool(solve(left, left.free_symbols))
-
-
-def _value(expression: Any) -> Any:
-    """Its value to 20 digits, as a sympy number of any size; none if it has no finite one."""
-    try:
-        value = expression.doit().evalf(20)
-        real, imaginary = value.as_real_imag()
-        finite = real.is_Float or real.is_Integer or real.is_Rational
-        return value if finite and imaginary.is_number and value.is_finite else None
-    except Exception:
-        return None
-
-
 def _roughly_equal(exact: str, approximation: str) -> bool:
     """Whether a decimal is the exact value to within its last digit."""
     from sympy import Rational
 
-    value = _value(_parse(split_unit(exact)[0]))
+    value = value_of(_parse(split_unit(exact)[0]))
     number = re.fullmatch(
         r"(-?\s*\d+(?:\.(\d+))?)(?:\s*(?:\\times|\\cdot)\s*10\s*\^\s*\{?\s*(-?\d+)\s*\}?)?",
         re.sub(r"(?<=\d),(?=\d{3})", "", split_unit(approximation)[0]),

@@ -31,6 +31,7 @@ _SYNONYMS = {
         "lb": "lb lbs pound pounds",
         "oz": "oz ounce ounces",
         "rad": "rad radian radians",
+        "arcsec": "arcsec arcsecs arcsecond arcseconds ''",
         "unit": "unit units",
         "angstrom": "angstrom angstroms",
         "j": "j joule joules",
@@ -79,6 +80,8 @@ def split_unit(text: str) -> tuple[str, str]:
         for suffix in ("^\\circ", "%", "\\$"):
             if text.endswith(suffix) and len(text) > len(suffix):
                 return text[: -len(suffix)].strip(), _SYNONYMS[suffix]
+        if re.search(r"\d''$", text):
+            return text[:-2], _SYNONYMS["''"]
         degrees = re.search(r"\^\\circ\s*(?:\\text\s*\{\s*)?([CFK])\s*\}?$", text)
         if degrees:
             return text[: degrees.start()].strip(), "deg" + degrees[1]

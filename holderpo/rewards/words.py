@@ -142,6 +142,8 @@ def match_words(answer: str, gold: str) -> bool | str:
         answer = _LEFT_SIDE.sub("", answer)
     if is_gold_text and _folded(answer) == _folded(gold):
         return True
+    if re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}", gold) and _unspaced(answer) == _unspaced(gold):
+        return True
     if _is_product(answer, gold):
         return True
     if not _is_prose(gold) or re.search(r"\b(?:and|or)\b", unwrapped(gold)):
@@ -155,6 +157,10 @@ def _is_product(answer: str, gold: str) -> bool:
     return bool(re.fullmatch("[a-zA-Z]{2,3}", factors[1])) and sorted(factors[0]) == sorted(
         factors[1]
     )
+
+
+def _unspaced(text: str) -> str:
+    return re.sub(r"\s+", "", unwrapped(text))
 
 
 def _folded(text: str) -> str:

@@ -178,8 +178,10 @@ def test_whatever_a_library_does_the_next_answer_is_graded(
 ):
     assert ask(bad_library, "good").result() == "correct"
     before, began = pid_of(bad_library), time.monotonic()
-    assert ask(bad_library, answer, timeout_seconds=1.5).result() == outcome
-    assert time.monotonic() - began < 10
+    # What ends by itself has time for it, on a busy machine too.
+    limit = 1.5 if is_replaced else 10.0
+    assert ask(bad_library, answer, timeout_seconds=limit).result() == outcome
+    assert time.monotonic() - began < 20
     assert ask(bad_library, "good").result() == "correct"
     assert (pid_of(bad_library) != before) == is_replaced
 
