@@ -53,6 +53,12 @@ class Benchmark:
     """Whether the rows are the paper's, by the manifest; None if it does not say."""
 
     @property
+    def templates(self) -> tuple[str, ...]:
+        """Names of the templates of its prompts."""
+        used = {problem.template for problem in self.problems}
+        return tuple(name for name, template in TEMPLATES.items() if template in used)
+
+    @property
     def suspects(self) -> frozenset[int]:
         """Problems with a suspect gold."""
         return frozenset(problem.index for problem in self.problems if problem.gold_suspect)

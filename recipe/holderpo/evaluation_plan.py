@@ -80,6 +80,7 @@ class EvaluationPlan:
             "sets": {
                 name: {
                     "data_sha256": self.benchmarks[name].sha256,
+                    "templates": list(self.benchmarks[name].templates),
                     "temperature": sampling.temperature,
                     "top_p": sampling.top_p,
                     "max_tokens": sampling.max_tokens,
@@ -309,6 +310,10 @@ def _room_problems(prompts: Mapping[str, Mapping[int, list[int]]], context: int)
 
 
 def _rows_notes(benchmarks: Mapping[str, Benchmark]) -> Iterator[str]:
+    templates = dict.fromkeys(
+        name for benchmark in benchmarks.values() for name in benchmark.templates
+    )
+    yield f"Template of the prompts: {', '.join(templates)}."
     for name, benchmark in benchmarks.items():
         if benchmark.same_as_reference is False:
             yield f"{name}: problems or answers differ from the reference's ({benchmark.path})."

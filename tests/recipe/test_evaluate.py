@@ -387,13 +387,16 @@ def test_what_is_known_of_the_rows_is_said_beside_the_numbers(run, data, tmp_pat
     write_manifest(data / "math500", [{**entry, "same_as_reference": same}])
     run("--sets", "math500")
     notes = [text.partition(" (")[0] for text in summary(tmp_path / "out")["notes"]]
-    assert notes == ([] if note is None else [note])
+    assert notes == ["Template of the prompts: none.", *([] if note is None else [note])]
 
 
-def test_the_r1_template_ends_answers_at_its_tag(run, data):
+def test_the_r1_template_ends_answers_at_its_tag(run, data, tmp_path):
     write_set(data, "math500", template="r1")
     _, script = run("--sets", "math500", "aime25")
     assert [request.stop for request in script.requests[::NUM_PROBLEMS]] == [("</answer>",), ()]
+    numbers = summary(tmp_path / "out")
+    assert numbers["settings"]["sets"]["math500"]["templates"] == ["r1"]
+    assert "Template of the prompts: r1, none." in numbers["notes"]
 
 
 def test_answers_are_shorter_where_the_model_has_no_room(run, tmp_path):
