@@ -225,7 +225,9 @@ import os, sys
 from pathlib import Path
 from recipe.holderpo import sweep
 child = (
-    "import sys, time\\n"
+    "import signal, time\\n"
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)\\n"
+    "signal.signal(signal.SIGTERM, signal.default_int_handler)\\n"
     "try:\\n print('up', flush=True); time.sleep(60)\\n"
     "except KeyboardInterrupt:\\n time.sleep(0.4); print('ended', flush=True)"
 )
