@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -125,17 +126,20 @@ def prepare_folder(
     """Prepare the files of one folder, and write its manifest last.
 
     Args:
-        sources: each file's set, with its file or folder; None is the hub.
+        sources: each file's set, with its file or folder; None is the hub. Training rows are
+            compared with the test rows before them.
         folder: of the set.
         settings: of the preparation.
 
     Raises:
         ValueError: as :func:`data_prep.prepare.prepare`.
     """
-    entries = [
-        prepare(math_set, source=source, folder=folder, settings=settings)
-        for math_set, source in sources.items()
-    ]
+    entries, held_out = [], settings.held_out
+    for math_set, source in sources.items():
+        chosen = dataclasses.replace(settings, held_out=held_out)
+        entries.append(prepare(math_set, source=source, folder=folder, settings=chosen))
+        if math_set.split == "test":
+            held_out = (*held_out, folder / "test.parquet")
     write_manifest(folder, entries, **manifest_about(next(iter(sources)), settings))
 
 

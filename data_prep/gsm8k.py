@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_options(parser, default_template=TRAIN.template)
     options = parser.parse_args(arguments)
     with clear_errors():
-        sources = {TRAIN: options.train or options.source, SET: options.test or options.source}
+        sources = {SET: options.test or options.source, TRAIN: options.train or options.source}
         prepare_folder(sources, options.folder, settings_of(options))
         ensure_tiny_model(options.folder / "tiny_model")
 

@@ -35,9 +35,22 @@ def test_both_splits_with_the_chat_template_and_a_tiny_model(tmp_path):
     assert test["data_source"] == "gsm8k"
     assert test["prompt"][0]["content"].startswith("How much?\nPlease reason step by step")
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert [entry["file"] for entry in manifest["files"]] == ["train.parquet", "test.parquet"]
+    assert [entry["file"] for entry in manifest["files"]] == ["test.parquet", "train.parquet"]
     assert manifest["licence"] == "MIT"
     assert (folder / "tiny_model" / "tokenizer.json").exists()
+
+
+def test_training_rows_are_compared_with_the_test_rows(tmp_path):
+    for name, texts in {"train": ["How many?", "New?"], "test": ["how many"]}.items():
+        lines = [json.dumps({"problem": text, "answer": "1"}) + "\n" for text in texts]
+        (tmp_path / f"gsm8k_{name}.jsonl").write_text("".join(lines))
+    folder = tmp_path / "out"
+    gsm8k.main([f"--source={tmp_path}", f"--folder={folder}", "--any-number-of-rows"])
+    (row,) = pq.read_table(folder / "train.parquet").to_pylist()
+    assert row["extra_info"]["question"] == "New?"
+    _, training = json.loads((folder / "manifest.json").read_text())["files"]
+    (found,) = training["checks"]["overlap"]["found"]
+    assert found == {"row": 0, "with out row": 0, "text": "normalised"}
 
 
 @pytest.mark.parametrize("line", ["{", '{"problem": "x"}', "[1]"])
