@@ -42,7 +42,8 @@ def advantage_settings(config: DictConfig) -> AdvantageSettings:
                     f"{config.algorithm.adv_estimator!r}; '{HOLDER}' does the masking, choose that"
                 )
             section["transforms"] = [*section["transforms"], {"name": "drop_truncated"}]
-    elif "truncated" in (config.reward.get("reward_kwargs") or {}):
+    # The default may stay from a run whose method brings a manager of its own.
+    elif (config.reward.get("reward_kwargs") or {}).get("truncated", "zero") != "zero":
         raise ValueError(
             f"reward.reward_kwargs.truncated: not read by reward.reward_manager.name "
             f"{config.reward.reward_manager.name!r}; give {TRUNCATION_MANAGER} "
