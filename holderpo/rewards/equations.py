@@ -30,7 +30,7 @@ _SUM_OF_VALUES = re.compile(rf"{_VALUE}(?:\s*(?:[-+/:]|\\cdot)?\s*{_VALUE}){{0,8
 _EQUAL = r"(?<![<>!\\])=|\\equiv(?![a-zA-Z])"
 _ABOUT = r"\\approx(?![a-zA-Z])"
 _FUNCTION_OF_X = re.compile(r"y|[a-zA-Z]\(([a-z])\)")
-_MEMBER = re.compile(r"[a-zA-Z](?:\([a-z]\))?\s*\\in(?![a-zA-Z])\s*(?=[\\(\[\]])")
+_MEMBER = re.compile(r"([a-zA-Z](?:\([a-z]\))?)\s*\\in(?![a-zA-Z])\s*(?=[\\(\[\]])")
 _SEVERAL = r",|;|\b(?:and|or)\b|\\text\s*\{\s*,?\s*(?:and|or)\s*\}"
 # A longer chain of an answer is no answer.
 _MAX_MEMBERS = 12
@@ -54,7 +54,9 @@ def without_left_sides(answer: str, gold: str) -> tuple[str, str]:
     """
     if "\\mod" not in gold and "mod" not in gold:
         answer = _MODULUS.sub("", answer)
-    if ("\\in" in answer) != ("\\in" in gold):
+    members = [_MEMBER.match(text) for text in (answer, gold)]
+    is_one = all(members) and len({each[1] for each in members if each}) == 1
+    if is_one or ("\\in" in answer) != ("\\in" in gold):
         answer, gold = (_MEMBER.sub("", text, count=1) for text in (answer, gold))
     sides = [split_top_level(text, _EQUAL) for text in (answer, gold)]
     if all(len(parts) == 2 for parts in sides):
@@ -126,19 +128,23 @@ def match_chains(answer: str, gold: str, compare: Compare, roughly: Roughly) -> 
     (left, relations), (right, other) = (
         split_with_separators(text, _EQUAL) for text in (answer, gold)
     )
-    if bool(relations) == bool(other):
+    if not (relations or other):
         return NOT_MINE
+    if relations and other:
+        if any(parse_number(part) is None for part in left + right):
+            return NOT_MINE
+        right = right[:1]
     if any(split_top_level(part, _SEVERAL)[1:] for part in left + right):
         return NOT_MINE
     if len(left) > _MAX_MEMBERS:
         return False
-    if other:
+    if other and not relations:
         # An equation is not one of its sides, but 0.56 = 56 % is both.
         if any(_has_variable(part) for part in right):
             return False
         left, right = [answer] * len(right), right
     else:
-        right = [gold] * len(left)
+        right = right * len(left)
     decisions = [compare(a, g) for a, g in zip(left, right, strict=True)]
     return False if False in decisions else None if None in decisions else True
 

@@ -61,6 +61,8 @@ def match_named(answer: str, gold: str, compare: Compare) -> Decision:
     if inside is not None and (inside[0], inside[2]) != ("(", ")"):
         return False
     parts = split_top_level(other if inside is None else inside[1], AND)
+    if any(len(split_top_level(part, "=")) > 1 for part in parts):
+        return NOT_MINE  # a = 2, a = 3 has names too.
     if len(parts) == 1:
         return NOT_MINE if parse_matrix(other) is not None else False
     if len(parts) != len(values):

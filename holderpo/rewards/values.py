@@ -73,14 +73,18 @@ def same_equations(left: Any, right: Any) -> bool | None:
     Returns:
         The decision; none if the equations would have to be solved, also if one is no equation.
     """
-    from sympy import Eq
+    from sympy import Eq, Expr
 
     if not (isinstance(left, Eq) and isinstance(right, Eq)):
         return None
+    if not all(isinstance(side, Expr) for side in left.args + right.args):
+        return None  # x in [1, 2] is an equation to the grammar.
     left, right = left.lhs - left.rhs, right.lhs - right.rhs
     # Nothing is to be solved where a derivative is the unknown.
     otherwise = False if _opaque(left) or _opaque(right) else None
     left, right = _without_functions(left), _without_functions(right)
+    if _fails_where_zero(left, right) or _fails_where_zero(right, left):
+        return False
     ratios = []
     for point in _points(left.free_symbols | right.free_symbols):
         a, b = (value_of(side.subs(point)) for side in (left, right))
@@ -93,6 +97,20 @@ def same_equations(left: Any, right: Any) -> bool | None:
     if len(near) > 1 and all(near) and _is_decided_by_values(left, right):
         return True
     return otherwise
+
+
+def _fails_where_zero(left: Any, right: Any) -> bool:
+    """Whether ``left`` is not zero at a point that solves ``right``, by a symbol linear in it."""
+    symbols = left.free_symbols | right.free_symbols
+    slopes = {symbol: right.diff(symbol) for symbol in sorted(right.free_symbols, key=str)}
+    linear = [symbol for symbol, slope in slopes.items() if symbol not in slope.free_symbols]
+    for symbol in linear[:1]:
+        solution = -right.subs(symbol, 0) / slopes[symbol]
+        for point in _points(symbols - {symbol}):
+            value = value_of(left.subs(symbol, solution).subs(point))
+            if value is not None and abs(value) > _NOISE:
+                return True
+    return False
 
 
 def value_of(expression: Any) -> Any:
