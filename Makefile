@@ -26,7 +26,7 @@ test-unit: setup ## unit tests
 	  -m "not e2e and not slow and not gpu and not faults"
 
 test-e2e: setup ## real launches, end to end
-	@$(PYTHON_BIN) -m pytest -m e2e
+	@$(PYTHON_BIN) -m pytest -m "e2e and not faults"
 
 test-slow: setup ## slow tests, by hand
 	@$(PYTHON_BIN) -m pytest -m "slow or faults"

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,10 +10,11 @@ import torch
 from recipe.holderpo.environment import CPU_ENVIRONMENT
 from recipe.holderpo.recorder import read_metrics
 from tests.e2e.conftest import MAIN, REPOSITORY, launch, launch_until, still_running
+from tests.e2e.scripted import write_scripted_model
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-GSM8K = REPOSITORY.parent / "shared" / "data" / "math"
+MATH = REPOSITORY.parent / "shared" / "data" / "math"
 
 
 def mean_ratio(log_ratio, mask, p):
@@ -96,85 +97,122 @@ def test_demo_with_a_users_own_functions_ends_with_a_report(columns_data, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def gsm8k_data(tmp_path_factory):
-    """Twelve real GSM8K rows: three steps of four are exactly one pass over them."""
-    if not GSM8K.exists():
-        pytest.skip(f"needs GSM8K's JSONL files in {GSM8K}")
-    folder = tmp_path_factory.mktemp("gsm8k")
-    status, output = launch(
-        [
-            *MAIN[:2],
-            "data_prep.gsm8k",
-            f"--folder={folder}",
-            f"--train={GSM8K / 'gsm8k_train.jsonl'}",
-            f"--test={GSM8K / 'gsm8k_test.jsonl'}",
-            "--max-rows=12",
-        ]
-    )
-    assert status == 0, output
+def math_data(tmp_path_factory):
+    """Real rows, half of them with the answer 2, and a model whose answer is always 2.
+
+    The twelve of MATH levels 3 to 5 are one pass for three steps of four.
+    """
+    if not MATH.exists():
+        pytest.skip(f"needs the files of the mathematics sets in {MATH}")
+    folder = tmp_path_factory.mktemp("math")
+    for name, file, each in [
+        ("math_level3to5", "math_level3to5_train", 6),
+        ("math500", "math500", 2),
+    ]:
+        rows = [json.loads(line) for line in (MATH / f"{file}.jsonl").read_text().splitlines()]
+        rows = [row for row in rows if len(row["problem"]) < 400 and row["problem"].isascii()]
+        twos = [row for row in rows if row["answer"] == "2"][:each]
+        others = [row for row in rows if row["answer"] != "2"][:each]
+        source = folder / f"{name}.jsonl"
+        source.write_text("".join(json.dumps(row) + "\n" for row in twos + others))
+        status, output = launch(
+            [
+                *MAIN[:2],
+                f"data_prep.{name}",
+                f"--source={source}",
+                f"--folder={folder / name}",
+                "--any-number-of-rows",
+            ]
+        )
+        assert status == 0, output
+    write_scripted_model(folder / "model", "\\boxed{2}", prompt_end="\n", max_tokens=1432)
     return folder
 
 
-def test_killed_run_resumes_where_its_checkpoint_was(gsm8k_data, tmp_path):
-    """Two launches: one killed hard after its first checkpoint, one that goes on from there."""
+@pytest.mark.parametrize(
+    "ended_by", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.faults)]
+)
+def test_mathematics_interrupted_resumed_and_evaluated(math_data, tmp_path, ended_by):
+    """Three launches: one ended after its first checkpoint, one that goes on, an evaluation."""
     run_dir = tmp_path / "run"
     command = [
         *MAIN,
-        "--config-name=gsm8k_smoke",
-        f"data.train_files={gsm8k_data}/train.parquet",
-        f"data.val_files={gsm8k_data}/test.parquet",
-        f"actor_rollout_ref.model.path={gsm8k_data}/tiny_model",
+        "--config-name=math_smoke",
+        f"data.train_files={math_data}/math_level3to5/train.parquet",
+        f"data.val_files={math_data}/math500/test.parquet",
+        f"actor_rollout_ref.model.path={math_data}/model",
         f"run_dir={run_dir}",
         f"trainer.rollout_data_dir={tmp_path}/rollouts",
         *["p=sign_matched", "p@p.positive=linear", "p@p.negative=ess"],
         "trainer.total_training_steps=3",
         "trainer.val_before_train=true",
     ]
-    status, output, _ = launch_until(
-        command, lambda line: line.startswith("step    1"), signal.SIGKILL
+    status, output, children = launch_until(
+        command, lambda line: line.startswith("step    1"), ended_by
     )
-    assert status == -signal.SIGKILL, output
+    if ended_by == signal.SIGINT:
+        assert status == 130, output
+        assert output.splitlines()[-1] == "interrupted; resume with trainer.resume_mode=auto"
+        assert len(children) > 5
+        assert still_running(children) == []
+    else:
+        assert status == -signal.SIGKILL, output
     latest = run_dir / "checkpoints" / "latest_checkpointed_iteration.txt"
-    killed_at = int(latest.read_text())
+    ended_at = int(latest.read_text())
 
     status, output = launch(command)
     assert status == 0, output[-4000:]
-    assert f"resumed after step {killed_at}" in output
+    assert f"resumed after step {ended_at}" in output
     rows = read_metrics(run_dir / "metrics.jsonl")
     assert [row["step"] for row in rows] == [0, 1, 2, 3], "validated once, each step once"
     assert [row["holder/p_positive"] for row in rows[1:]] == [2.0, 0.0, -2.0]
-    assert [row["holder/p_negative"] for row in rows[1:]] == [1.0, 1.0, 1.0], "nothing to measure"
-    assert all(row["critic/rewards/mean"] == 0 for row in rows[1:]), "a random model solves nothing"
     assert (run_dir / "summary.json").exists()
 
     last = run_dir / "checkpoints" / "global_step_3"
     optimizer = torch.load(last / "actor/optim_world_size_1_rank_0.pt", weights_only=False)
     steps_taken = {state["step"].item() for state in optimizer["state"].values()}
-    assert steps_taken == {6.0}, "two updates a step, counted on across the kill"
+    assert steps_taken == {6.0}, "two updates a step, counted on across the end"
     controller = json.loads((last / "holderpo.json").read_text())
     schedule = controller["controller"]["positive"]["configuration"]
     assert (schedule["shape"], schedule["start"], schedule["end"]) == ("linear", 2.0, -2.0)
     assert schedule["steps"] == 2
-    assert controller["controller"]["negative"]["p"] == 1.0
-    prompts = [prompts_of(tmp_path / "rollouts" / f"{step}.jsonl") for step in (1, 2, 3)]
+    adapted = [row["holder/p_negative"] for row in rows[1:]]
+    adapted.append(controller["controller"]["negative"]["p"])
+    assert adapted[0] == 1.0
+    # Ratios stay near 1, so it rises whenever there is a negative advantage.
+    assert {after - before for before, after in pairwise(adapted)} <= {0.0, 0.5}
+    rollouts = [
+        [json.loads(line) for line in (tmp_path / "rollouts" / f"{step}.jsonl").open()]
+        for step in (1, 2, 3)
+    ]
+    prompts = [{rollout["input"] for rollout in each} for each in rollouts]
     assert [len(each) for each in prompts] == [4, 4, 4]
     assert len(set.union(*prompts)) == 12, "the data goes on where it stopped: one pass, no repeat"
+    for row, each in zip(rows[1:], rollouts, strict=True):
+        is_cut = [len(rollout["output"]) >= 32 for rollout in each]
+        assert row["reward/truncated_frac"] == pytest.approx(sum(is_cut) / 16)
+        is_right = [r["output"] == "\\boxed{2}" and r["gts"] == ["2"] for r in each]
+        assert [rollout["score"] for rollout in each] == [float(right) for right in is_right]
+        assert row["critic/rewards/mean"] == pytest.approx(sum(is_right) / 16)
+    accuracies = [row.get("val-core/math500/acc/mean@1") for row in rows]
+    assert accuracies == [0.5, None, 0.5, 0.5], "greedy: 2 is right for two of the four"
+    assert 0 < sum(row["critic/rewards/mean"] for row in rows[1:]) < 3 * 0.9
 
-
-def prompts_of(dump: Path):
-    """The distinct prompts of a step's rollouts."""
-    return {json.loads(line)["input"] for line in dump.read_text().splitlines()}
-
-
-def test_ctrl_c_ends_every_process_and_says_so_last(columns_data, tmp_path):
-    command = [*MAIN, "--config-name=demo", *columns_data, f"run_dir={tmp_path}/run"]
-    status, output, children = launch_until(
-        command, lambda line: line.startswith("step    0"), signal.SIGINT
-    )
-    assert status == 130, output
-    assert output.splitlines()[-1] == "interrupted; resume with trainer.resume_mode=auto"
-    assert len(children) > 5
-    assert still_running(children) == []
+    out = tmp_path / "evaluation"
+    command = [
+        *[*MAIN[:2], "recipe.holderpo.evaluate", f"--model={run_dir}", f"--data={math_data}"],
+        *["--sets", "math500", "--sampling", "math500", "temperature=1", "samples=2", "k=2"],
+        *["--seeds", "0", "1", "--max-tokens", "32", "--device", "cpu", f"--out={out}"],
+    ]
+    status, output = launch(command)
+    assert status == 0, output[-4000:]
+    records = [json.loads(line) for line in (out / "math500.jsonl").open()]
+    assert len(records) == 16
+    for record in records:
+        is_right = record["response"] == "\\boxed{2}" and record["index"] < 2
+        assert record["score"] == float(is_right)
+    share = sum(record["score"] for record in records) / 16
+    assert f"| avg@2 | {100 * share:.1f} |" in (out / "report.md").read_text()
 
 
 def broken_aggregate(log_ratio, mask, p):
