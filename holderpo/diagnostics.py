@@ -332,7 +332,6 @@ def describe_rows(
 
     held_BT = hold(sorted_BT, bounds)
     weights_BT = token_weights(held_BT, mask_BT, p)
-    log_rho_B = log_power_mean(held_BT, mask_BT, p).clamp(max=MAX_LOG_RHO)
     count_float_B = count_B.clamp(min=1).to(dtype)
     hhi_B = weights_BT.square().sum(-1)
     ess_B = 1 / (count_float_B * hhi_B.clamp(min=torch.finfo(dtype).tiny))
@@ -352,7 +351,7 @@ def describe_rows(
         hhi=hhi_B,
         weight_entropy_frac=entropy_frac_B,
         top_token_share=share_B,
-        second_moment=torch.exp(2 * log_rho_B) * hhi_B,
+        second_moment=_second_moment(held_BT, mask_BT, p, hhi_B),
         log_ratio_std=(deviation_BT.square().sum(-1) / count_float_B).sqrt(),
         log_ratio_min=sorted_BT[:, 0],
         log_ratio_max=_quantile(sorted_BT, count_B, 1.0),
@@ -360,6 +359,38 @@ def describe_rows(
         log_ratio_q95=_quantile(sorted_BT, count_B, HIGH_QUANTILE),
     )
     return RowDiagnostics(*(torch.where(has_tokens_B, values_B, 0) for values_B in rows))
+
+
+@torch.no_grad()
+def second_moment(
+    log_ratio: Tensor, mask: Tensor, p: float | Tensor, bounds: TokenBounds | None = None
+) -> Tensor:
+    """``rho^2 sum W^2`` alone, which costs a fraction of :func:`describe_rows`.
+
+    **Source**: Theorem 7.
+
+    Args:
+        log_ratio: (B, T) nats.
+        mask: (B, T) bool or 0/1.
+        p: order, one number or (B,).
+        bounds: as for :func:`describe_rows`.
+
+    Returns:
+        (B,); 0 for a row without tokens.
+
+    Raises:
+        ValueError: if shapes do not fit or an order is NaN.
+    """
+    mask_BT = as_mask(log_ratio, mask)
+    zeroed_BT = log_ratio.to(compute_dtype(log_ratio.dtype)).masked_fill(~mask_BT, 0)
+    held_BT = hold(zeroed_BT, bounds)
+    hhi_B = token_weights(held_BT, mask_BT, p).square().sum(-1)
+    return torch.where(mask_BT.any(-1), _second_moment(held_BT, mask_BT, p, hhi_B), 0)
+
+
+def _second_moment(held_BT: Tensor, mask_BT: Tensor, p: float | Tensor, hhi_B: Tensor) -> Tensor:
+    log_rho_B = log_power_mean(held_BT, mask_BT, p).clamp(max=MAX_LOG_RHO)
+    return torch.exp(2 * log_rho_B) * hhi_B
 
 
 def _quantile(sorted_BT: Tensor, count_B: Tensor, fraction: float) -> Tensor:

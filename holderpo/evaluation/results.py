@@ -46,7 +46,7 @@ class Result:
     heldout_after: float | None
     """Last accuracy, a fraction."""
     seconds: float | None
-    """The whole run, start-up included."""
+    """Start-up included; of the last process, where a run was resumed."""
     versions: Mapping[str, str]
     """Of verl, torch and vLLM."""
     commit: str | None

@@ -16,7 +16,12 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
 from holderpo.control import RoundStatistics
-from holderpo.diagnostics import RowDiagnostics, describe_rows, token_clip_fractions
+from holderpo.diagnostics import (
+    RowDiagnostics,
+    describe_rows,
+    second_moment,
+    token_clip_fractions,
+)
 from holderpo.objective import TOKEN, sequence_advantage, token_bounds
 from recipe.holderpo.policy_loss import (
     POWER_MEAN,
@@ -146,7 +151,7 @@ def _of_holder_loss(
     rows = describe_rows(log_ratio, mask, call.p, bounds)
     by_sign = {"ess_frac": rows.ess_frac, "log_ratio_std": rows.log_ratio_std}
     for order in second_moment_orders:
-        moment = describe_rows(log_ratio, mask, order, bounds).second_moment
+        moment = second_moment(log_ratio, mask, order, bounds)
         by_sign[f"{SECOND_MOMENT_AT}{order!r}"] = advantage.square() * moment
     if isinstance(call.p, Tensor):
         means["p_mean"] = call.p

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from holderpo.diagnostics import METRICS, describe_rows, token_clip_fractions
+from holderpo.diagnostics import METRICS, describe_rows, second_moment, token_clip_fractions
 from holderpo.objective import token_bounds
 from holderpo.power_mean import TokenBounds
 
@@ -109,3 +109,17 @@ def test_token_clip_fractions_count_each_side_on_its_advantage():
 def test_a_saturated_ratio_keeps_the_second_moment_finite():
     rows = describe_rows(torch.full((1, 3), 80.0), torch.ones(1, 3), 2.0)
     assert torch.isfinite(rows.second_moment).all()
+
+
+@pytest.mark.parametrize("p", [-2.0, 0.0, 0.5, torch.tensor([1.0, -3.0, 0.0, 2.0])])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_second_moment_alone_is_the_one_of_the_description(p, dtype):
+    log_ratio = torch.randn(4, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
+    mask = torch.rand(4, 30, generator=torch.Generator().manual_seed(1)) < 0.6
+    mask[3] = False
+    log_ratio[0, ~mask[0]] = math.nan
+    bounds = TokenBounds(torch.full((4,), -0.5), torch.full((4,), 0.5))
+    for within in (None, bounds):
+        alone = second_moment(log_ratio, mask, p, within)
+        torch.testing.assert_close(alone, describe_rows(log_ratio, mask, p, within).second_moment)
+        assert alone[3] == 0
