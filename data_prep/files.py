@@ -97,7 +97,8 @@ def find_files(source: Path, *, names: Sequence[str], split: str) -> list[Path]:
 
     In a folder these are, in this order: what is called one of ``names`` (a file without its
     suffix, or a folder, which is searched in turn), a folder called like the split, the shards
-    ``train-*`` or ``test-*`` of the split, and the only file there is.
+    ``train-*`` or ``test-*`` of the split, and, in a folder that is itself called like the set or
+    the split, the only file there is.
 
     Args:
         source: a file, or a folder.
@@ -132,7 +133,7 @@ def find_files(source: Path, *, names: Sequence[str], split: str) -> list[Path]:
     if saved:
         return saved
     data_files = [file for file in files if file.stem not in ("dataset_info", "state")]
-    if len(data_files) == 1:
+    if len(data_files) == 1 and source.name in (*names, split):
         return data_files
     raise ValueError(
         f"{source}: no file called {' or '.join(names)} ({', '.join(SUFFIXES)}); there is "

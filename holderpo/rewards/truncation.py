@@ -12,9 +12,10 @@ class TruncationSettings:
     """The section ``reward.reward_kwargs`` of the truncation-aware reward manager."""
 
     truncated: str = "zero"
-    """``zero``: reward 0, the paper's rule. ``mask``: reward 0 and no part in the update (advantage
-    0); it still counts in its group's mean. ``soft``: the graded reward less a penalty that grows
-    linearly over the last ``buffer_tokens`` before the limit, truncated or not (DAPO)."""
+    """``zero``: reward 0, the paper's rule. ``mask``: reward 0 and advantage 0, so that it pushes
+    nothing; it still counts in its group's mean and in the mean over responses. ``soft``: the
+    graded reward less a penalty that grows linearly over the last ``buffer_tokens`` before the
+    limit, truncated or not (DAPO)."""
     buffer_tokens: int | None = None
     """Tokens of the buffer; with ``soft`` only."""
     penalty: float = 1.0

@@ -96,7 +96,7 @@ def test_tables_with_damage_inside_name_their_file(tmp_path, suffix):
         ),
         (["test/only.jsonl", "train/only.jsonl"], ["test/only.jsonl"]),
         (["data-0.arrow", "data-1.arrow", "dataset_info.json"], ["data-0.arrow", "data-1.arrow"]),
-        (["anything.json", "README.md"], ["anything.json"]),
+        (["math/anything.json", "math/README.md"], ["math/anything.json"]),
     ],
 )
 def test_the_files_of_a_set_in_a_folder(tmp_path, present, found):
@@ -110,6 +110,7 @@ def test_the_files_of_a_set_in_a_folder(tmp_path, present, found):
 @pytest.mark.parametrize(
     ("present", "message"),
     [
+        (["aime25.jsonl"], r"no file called math500 .*there is aime25\.jsonl"),
         (["a.jsonl", "b.jsonl"], r"no file called math500 .*there is a\.jsonl, b\.jsonl"),
         ([], "there is nothing"),
         (["math500.json", "math500.jsonl"], "candidates; give one"),
