@@ -90,6 +90,10 @@ _REWRITES = [
         (r"\\text\s*\{\s*(?=\\[a-zA-Z])", "{"),
         (r"\{\s*([,.:;%]|\\[%$])\s*\}", r"\1"),
         (r"([_^])\s*\{\s*\{([^{}]*)\}\s*\}", r"\1{\2}"),
+        # Words and signs as indices: v_{\text{max}}, M_\odot.
+        (r"_\s*\{\s*\\text\s*\{\s*(\w+)\s*\}\s*\}", r"_{\1}"),
+        (r"_\s*\\(max|min|odot|oplus|perp)(?![a-zA-Z])", r"_{\1}"),
+        (r"_\s*\{\s*\\(max|min|odot|oplus|perp)\s*\}", r"_{\1}"),
         # Spacing. {,} and ,\! are thousands separators; other thin spaces only look.
         (r",\s*\\!\s*", ","),
         (r"(?<=\d)\s*\\[,!;:]\s*(?=\d{3}(?!\d))", ""),

@@ -49,6 +49,9 @@ _MONSTROUS = re.compile(r"\^\s*\{?\s*\d{5,}|\d{4,}\s*!|!\s*\)?\s*!|\d{400,}|\^\s
 _TOWER = re.compile(r"(\d+)\s*\^\s*\{?\s*(\d+)\s*\^\s*\{?\s*(\d+)(\s*\^)?")
 # Digits of a power that math-verify may still compute.
 _MAX_POWER_DIGITS = 5000
+# What takes a variable for its own, or a word for no variable.
+_BINDING = re.compile(r"\\(?:i+nt|oint|sum|prod|lim|max|min|gcd|[bp]?mod|text|in)(?![a-zA-Z])")
+_VARIABLE = re.compile(r"(?<![a-zA-Z])[a-df-hj-zA-Z](?![a-zA-Z])")
 _SET_LIKE = re.compile(r"\\(?:cup|cap|mathbb|emptyset|setminus|in)(?![a-zA-Z])|[<>]|\\[lg]eq")
 
 
@@ -142,7 +145,15 @@ def match(answer: str, gold: str, leaf: Leaf, roughly: Leaf) -> bool | None:
         decided = take_apart(answer, gold, compare)
         if decided != NOT_MINE:
             return decided  # type: ignore[return-value]
+    if left is not None and _is_formula(gold):
+        return False
     return leaf(answer, gold)
+
+
+def _is_formula(text: str) -> bool:
+    """Whether it has a free variable, so that it is no number."""
+    letters = re.sub(r"\\[a-zA-Z]+", " ", text)
+    return not _BINDING.search(text) and _VARIABLE.search(letters) is not None
 
 
 def _bare(text: str) -> str:
