@@ -157,7 +157,7 @@ _REWRITES = [
         (r"(?<=\d)\s*\^\s*\{\s*(?:st|nd|rd|th)\s*\}", ""),
         (r"(?<=\d)(?:st|nd|rd|th)(?![a-zA-Z])", ""),
         # A letter before a half-open interval, which is no argument of a function.
-        (r"^\s*([a-z])\s*(?=\([^()\[\]]*\]\s*$|\[[^()\[\]]*\)\s*$)", r"\1 \\in "),
+        (r"^\s*([a-z])\s*(?=\([^()\[\]]*\][\s.]*$|\[[^()\[\]]*\)[\s.]*$)", r"\1 \\in "),
         # Plain text.
         (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (

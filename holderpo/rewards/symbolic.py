@@ -26,7 +26,7 @@ MAX_DEPTH = 40
 
 # What no mathematical answer holds, or the grammar skips over: "1 2" is read as 1 + 2.
 _FOREIGN = re.compile(
-    r'["#@?;`%&]|__|//|\d\s+\d|(?:^|[^\w}\\)\]|\s])\s*_|\d[eE][+-]?\d'
+    r'["#@?;`%&]|__|//|\d\s+\d|(?:^|[^\w}\\)\]|\s])\s*_|\d[eE][+-]?\d++(?![a-zA-Z])'
     r"|\\(?:prime|input|def|write|catcode|csname|ne|neq|not|equiv|sim|mod|pmod|bmod|phantom|dots|ldots)"
     r"(?![a-zA-Z])|\.\.|\\text|(?<![a-zA-Z'])'"
 )
