@@ -14,6 +14,7 @@ setup(
         *find_packages(include=["holderpo", "holderpo.*"]),
         "recipe.holderpo",
         "recipe.holderpo.cpu",
+        "recipe.holderpo.evaluation",
         CONFIGS,
         f"{CONFIGS}.device",
         f"{CONFIGS}.method",

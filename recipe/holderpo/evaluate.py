@@ -34,8 +34,9 @@ from holderpo.evaluation.records import (
 )
 from holderpo.evaluation.results import installed_versions
 from recipe.holderpo.console import Console
-from recipe.holderpo.evaluation_answers import Records, make_answers, records_path, regrade
-from recipe.holderpo.evaluation_plan import (
+from recipe.holderpo.evaluation.answers import Records, make_answers, records_path, regrade
+from recipe.holderpo.evaluation.generation import CPU, CUDA, DTYPES
+from recipe.holderpo.evaluation.plan import (
     GRADE,
     ZERO,
     Answer,
@@ -44,7 +45,6 @@ from recipe.holderpo.evaluation_plan import (
     check_settings,
     make_plan,
 )
-from recipe.holderpo.generation import CPU, CUDA, DTYPES
 
 LOG_FILE = "run.log"
 REPORT_FILE = "report.md"

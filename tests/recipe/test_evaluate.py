@@ -17,9 +17,12 @@ from holderpo.evaluation.panels import Sampling
 from holderpo.evaluation.records import write_records
 from holderpo.prompt import TEMPLATES, render
 from holderpo.rewards import Status, Verdict, grade
-from recipe.holderpo import benchmark_data, evaluate, evaluation_answers, evaluation_plan, export
-from recipe.holderpo.evaluation_model import fingerprint, locate_model
-from recipe.holderpo.generation import Completion
+from recipe.holderpo import evaluate, export
+from recipe.holderpo.evaluation import answers as evaluation_answers
+from recipe.holderpo.evaluation import benchmark_data
+from recipe.holderpo.evaluation import plan as evaluation_plan
+from recipe.holderpo.evaluation.generation import Completion
+from recipe.holderpo.evaluation.model import fingerprint, locate_model
 from tests.recipe.launching import launched
 
 NUM_PROBLEMS = 6

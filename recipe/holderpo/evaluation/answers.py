@@ -11,8 +11,8 @@ from tqdm import tqdm
 from holderpo.evaluation.records import TRUNCATED, Record, to_line, write_records
 from holderpo.rewards import Status, grade_many
 from recipe.holderpo.console import Console
-from recipe.holderpo.evaluation_plan import ZERO, Answer, EvaluationPlan
-from recipe.holderpo.generation import Completion, EngineSettings, generate, make_engine
+from recipe.holderpo.evaluation.generation import Completion, EngineSettings, generate, make_engine
+from recipe.holderpo.evaluation.plan import ZERO, Answer, EvaluationPlan
 
 # Of each set, by key.
 Records = dict[str, dict[tuple[int, int, int], Record]]

@@ -11,9 +11,14 @@ from typing import Any
 
 from holderpo.evaluation.panels import Sampling, parse_change, plan_sets
 from holderpo.evaluation.records import settings_conflicts
-from recipe.holderpo.benchmark_data import Benchmark, Problem, prompt_tokens, read_benchmark
-from recipe.holderpo.evaluation_model import Model, locate_model
-from recipe.holderpo.generation import CPU, CUDA, Request
+from recipe.holderpo.evaluation.benchmark_data import (
+    Benchmark,
+    Problem,
+    prompt_tokens,
+    read_benchmark,
+)
+from recipe.holderpo.evaluation.generation import CPU, CUDA, Request
+from recipe.holderpo.evaluation.model import Model, locate_model
 
 ZERO, GRADE = "zero", "grade"
 _LISTED = 5

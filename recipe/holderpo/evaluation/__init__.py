@@ -1,0 +1,1 @@
+"""What `recipe.holderpo.evaluate` consists of: model, data, plan, generation, answers."""
