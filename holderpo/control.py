@@ -95,7 +95,7 @@ def _variance(section: Section, num_rounds: int) -> Controller:
     num_steps = (high - low) / step + 1e-9
     if num_steps > _MAX_GRID:
         raise ValueError(
-            f"{section.name}.grid_step: {step:g} makes {num_steps:.0f} orders, each measured in "
+            f"{section.name}.grid_step: {step:g} makes {num_steps:.6g} orders, each measured in "
             f"every update; give a larger step (at most {_MAX_GRID} orders)"
         )
     grid = {round(low + place * step, 9) for place in range(int(num_steps) + 1)}
