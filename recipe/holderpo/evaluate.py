@@ -242,7 +242,7 @@ def report(plan: EvaluationPlan, records: Records, console: Console, began: floa
     panels = [average_panel(PANELS[name], results) for name in dict.fromkeys(plan.arguments.panel)]
     out = plan.arguments.out
     write_in_one_go(out / REPORT_FILE, to_markdown(plan.model.path, results, panels, plan.notes))
-    summary = summarise(plan, results, panels) | {"seconds": round(time.monotonic() - began, 1)}
+    summary = summarize(plan, results, panels) | {"seconds": round(time.monotonic() - began, 1)}
     write_in_one_go(out / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     width = None if console.screen.isatty() else _TABLE_WIDTH
     print_report(
@@ -251,7 +251,7 @@ def report(plan: EvaluationPlan, records: Records, console: Console, began: floa
     console.say(f"table      {out / REPORT_FILE}\nnumbers    {out / SUMMARY_FILE}")
 
 
-def summarise(
+def summarize(
     plan: EvaluationPlan, results: Sequence[SetResult], panels: Sequence[PanelResult]
 ) -> dict[str, Any]:
     """All numbers with what they were made of."""

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from holderpo.evaluation.curves import Panel, draw_panels
 from holderpo.evaluation.intervals import wilson_interval
-from holderpo.evaluation.runs import held_out_accuracies
+from holderpo.evaluation.runs import held_out_accuracies, held_out_accuracy
 from recipe.holderpo.phases import FIRST_UPDATE, PHASES_FILE
 from recipe.holderpo.plan import make_plan
 from recipe.holderpo.recorder import METRICS_FILE, read_metrics
@@ -65,9 +65,9 @@ def write_report(config: DictConfig, *, seconds_total: float) -> list[str]:
     run_dir = Path(config.run_dir)
     rows = read_metrics(run_dir / METRICS_FILE)
     for row in rows:
-        accuracies = held_out_accuracies(row)
-        if accuracies:
-            row[HELDOUT] = statistics.fmean(accuracies.values())
+        accuracy = held_out_accuracy(row)
+        if accuracy is not None:
+            row[HELDOUT] = accuracy
     draw_panels(rows, PANELS, run_dir / PICTURE_FILE, title=config.trainer.experiment_name)
 
     summary = summarize(config, rows)
@@ -106,28 +106,45 @@ def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[s
     for key, name in (("p", "holder/p"), ("ess_frac", "holder/ess_frac")):
         if name in steps[-1]:
             summary |= {f"{key}_first": steps[0][name], f"{key}_last": steps[-1][name]}
-    accuracies = [row[HELDOUT] for row in rows if HELDOUT in row]
+    validated = [row for row in rows if HELDOUT in row]
     num_heldout = _num_heldout(config)
-    if accuracies and num_heldout:
+    if validated and num_heldout:
         summary["num_heldout"] = num_heldout
-        for when, accuracy in (("before", accuracies[0]), ("after", accuracies[-1])):
-            interval = wilson_interval(round(accuracy * num_heldout), num_heldout)
-            summary[f"accuracy_{when}"] = accuracy
-            summary[f"accuracy_{when}_interval"] = list(interval)
+        if validated[0]["step"] == 0:
+            summary |= _accuracy("before", validated[0], num_heldout)
+        if validated[-1]["step"] > 0:
+            summary |= _accuracy("after", validated[-1], num_heldout)
     return summary
+
+
+def _accuracy(when: str, row: Mapping[str, float], num_heldout: int) -> dict[str, Any]:
+    """Mean over the sets; an interval for one set, otherwise each set's accuracy."""
+    by_set = held_out_accuracies(row)
+    entries: dict[str, Any] = {f"accuracy_{when}": row[HELDOUT]}
+    if len(by_set) == 1:
+        interval = wilson_interval(round(row[HELDOUT] * num_heldout), num_heldout)
+        entries[f"accuracy_{when}_interval"] = list(interval)
+    else:
+        entries[f"accuracy_{when}_by_set"] = by_set
+    return entries
 
 
 def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
     """The summary as a person reads it."""
     lines = [""]
-    if "accuracy_before" in summary:
-        for when in ("before", "after"):
+    for when in ("before", "after"):
+        if f"accuracy_{when}" not in summary:
+            continue
+        if f"accuracy_{when}_interval" in summary:
             low, high = summary[f"accuracy_{when}_interval"]
-            lines.append(
-                f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  "
-                f"(95 % interval {100 * low:.1f} to {100 * high:.1f}, "
-                f"{summary['num_heldout']} problems)"
-            )
+            more = f"95 % interval {100 * low:.1f} to {100 * high:.1f}, "
+            more += f"{summary['num_heldout']} problems"
+        else:
+            by_set = summary[f"accuracy_{when}_by_set"]
+            more = "mean of " + ", ".join(f"{name} {100 * by_set[name]:.1f}" for name in by_set)
+        lines.append(
+            f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  ({more})"
+        )
     lines.append(f"sampled reward    {summary['reward_first']:.3f} -> {summary['reward_last']:.3f}")
     lines.append(
         f"time              {summary['seconds_total']:.0f} s in all, "
