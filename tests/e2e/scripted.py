@@ -1,4 +1,4 @@
-"""A model that says the same few characters to anything, save for a slip now and then."""
+"""A model that says one of four things to anything."""
 
 from itertools import pairwise
 
@@ -8,20 +8,30 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from data_prep.tiny_model import END_ID, PAD_ID, VOCABULARY_SIZE, save
 
+# After a character: what follows, and what follows less often.
+CHAIN = {
+    **{before: (after, None) for before, after in pairwise("\n\\boxed{")},
+    "{": ("2", "3"),
+    "2": ("}", None),
+    "3": ("}", None),
+    "}": (chr(END_ID), "."),
+    ".": (".", None),
+}
+SECOND = 0.93
+SHARPNESS = 2.0
 
-def write_scripted_model(folder, script, *, prompt_end, max_tokens, sharpness=0.75):
-    """Save a Qwen2 whose next token is the script's, whatever the prompt.
 
-    The state after a character is its one-hot vector (attention adds nothing); the MLP adds that of
-    the character after it in the script, many times larger. A sampled answer of 10 characters slips
-    with a probability of about 1/4, a greedy one never.
+def write_scripted_model(folder, *, max_tokens):
+    r"""Save a Qwen2 that answers 2 or, with a probability of about 1/4, 3, to any prompt.
+
+    Answers are ``\boxed{2}`` and ``\boxed{3}``, and about 1/4 of both goes on with dots for ever.
+    A greedy answer is ``\boxed{2}``; anything else has a probability of about 1e-5 an answer. The
+    state after a character is its one-hot vector (attention adds nothing); the MLP adds those of
+    the characters that follow, many times larger.
 
     Args:
         folder: to write.
-        script: distinct ASCII characters.
-        prompt_end: last character of every prompt, not in the script.
-        max_tokens: longest prompt plus response.
-        sharpness: of the distribution.
+        max_tokens: longest prompt plus response; prompts end with a line feed.
     """
     config = Qwen2Config(
         vocab_size=VOCABULARY_SIZE,
@@ -37,10 +47,11 @@ def write_scripted_model(folder, script, *, prompt_end, max_tokens, sharpness=0.
         eos_token_id=END_ID,
     )
     model = Qwen2ForCausalLM(config)
-    codes = [ord(character) for character in prompt_end + script] + [END_ID]
     chain = torch.zeros(VOCABULARY_SIZE, VOCABULARY_SIZE)
-    for before, after in pairwise(codes):
-        chain[after, before] = 1.0
+    for before, (first, second) in CHAIN.items():
+        chain[ord(first), ord(before)] = 1.0
+        if second:
+            chain[ord(second), ord(before)] = SECOND
     identity = torch.eye(VOCABULARY_SIZE)
     with torch.no_grad():
         model.model.embed_tokens.weight.copy_(identity)
@@ -49,5 +60,5 @@ def write_scripted_model(folder, script, *, prompt_end, max_tokens, sharpness=0.
         layer.mlp.gate_proj.weight.copy_(identity)
         layer.mlp.up_proj.weight.copy_(identity)
         layer.mlp.down_proj.weight.copy_(chain)
-        model.model.norm.weight.fill_(sharpness)
+        model.model.norm.weight.fill_(SHARPNESS)
     save(folder, model)

@@ -12,7 +12,7 @@ from recipe.holderpo.recorder import read_metrics
 from tests.e2e.conftest import MAIN, REPOSITORY, launch, launch_until, still_running
 from tests.e2e.scripted import write_scripted_model
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 MATH = REPOSITORY.parent / "shared" / "data" / "math"
 
@@ -98,7 +98,7 @@ def test_demo_with_a_users_own_functions_ends_with_a_report(columns_data, tmp_pa
 
 @pytest.fixture(scope="module")
 def math_data(tmp_path_factory):
-    """Real rows, half of them with the answer 2, and a model whose answer is always 2.
+    """Real rows, half of them with the answer 2, and a model whose answer is mostly 2.
 
     The twelve of MATH levels 3 to 5 are one pass for three steps of four.
     """
@@ -125,7 +125,7 @@ def math_data(tmp_path_factory):
             ]
         )
         assert status == 0, output
-    write_scripted_model(folder / "model", "\\boxed{2}", prompt_end="\n", max_tokens=1432)
+    write_scripted_model(folder / "model", max_tokens=1432)
     return folder
 
 
@@ -189,14 +189,14 @@ def test_mathematics_interrupted_resumed_and_evaluated(math_data, tmp_path, ende
     assert [len(each) for each in prompts] == [4, 4, 4]
     assert len(set.union(*prompts)) == 12, "the data goes on where it stopped: one pass, no repeat"
     for row, each in zip(rows[1:], rollouts, strict=True):
-        is_cut = [len(rollout["output"]) >= 32 for rollout in each]
+        is_cut = ["." in rollout["output"] for rollout in each]
         assert row["reward/truncated_frac"] == pytest.approx(sum(is_cut) / 16)
         is_right = [r["output"] == "\\boxed{2}" and r["gts"] == ["2"] for r in each]
         assert [rollout["score"] for rollout in each] == [float(right) for right in is_right]
         assert row["critic/rewards/mean"] == pytest.approx(sum(is_right) / 16)
     accuracies = [row.get("val-core/math500/acc/mean@1") for row in rows]
     assert accuracies == [0.5, None, 0.5, 0.5], "greedy: 2 is right for two of the four"
-    assert 0 < sum(row["critic/rewards/mean"] for row in rows[1:]) < 3 * 0.9
+    assert 0 < sum(row["critic/rewards/mean"] for row in rows[1:]) < 1.5, "some, not all of the 2s"
 
     out = tmp_path / "evaluation"
     command = [
