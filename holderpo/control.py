@@ -93,9 +93,10 @@ def _variance(section: Section, num_rounds: int) -> Controller:
     low, high = _bounds(section, -2.0, 2.0)
     step = section.number("grid_step", 0.5, above=0)
     num_steps = (high - low) / step + 1e-9
-    if num_steps > _MAX_GRID:
+    num_orders = num_steps + 1
+    if num_orders >= _MAX_GRID + 1:
         raise ValueError(
-            f"{section.name}.grid_step: {step:g} makes {num_steps:.6g} orders, each measured in "
+            f"{section.name}.grid_step: {step:g} makes {num_orders:.6g} orders, each measured in "
             f"every update; give a larger step (at most {_MAX_GRID} orders)"
         )
     grid = {round(low + place * step, 9) for place in range(int(num_steps) + 1)}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A model on the benchmarks of mathematics, for example
-#   scripts/evaluate_math.sh outputs/math_qwen2.5_math_7b --panel table2
+#   scripts/evaluate_math.sh outputs/math_qwen25_math_7b --panel table2
 # Everything goes to outputs/evaluate/<the model's path, with _ for />.
 # $1: Hugging Face folder, hub name, run's folder or checkpoint; further arguments are options of
 # .venv/bin/python -m recipe.holderpo.evaluate --help. The same command goes on where it was cut

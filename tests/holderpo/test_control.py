@@ -511,7 +511,7 @@ def test_every_schedule_is_listed_under_its_section():
         ({**ESS, "set_point": linear(0, -2)}, r"p\.set_point\.end: -2"),
         ({**ESS, "set_point": {"kind": "ess"}}, r"p\.set_point\.kind: 'ess'; give one of"),
         ({**VARIANCE, "budget": 0.5}, r"p\.budget: 0\.5; .*at least 1"),
-        ({**VARIANCE, "grid_step": 1e-3}, r"p\.grid_step: 0\.001 makes 4000 orders"),
+        ({**VARIANCE, "grid_step": 1e-3}, r"p\.grid_step: 0\.001 makes 4001 orders"),
         ({**VARIANCE, "low": -1e308, "high": 1e308}, r"p\.grid_step: 0\.5 makes inf orders"),
         (constant(10**400), r"p\.value: 10+; give a finite number"),
         ({**VARIANCE, "desired": {"kind": "linear"}}, r"p\.desired\.start: missing"),
