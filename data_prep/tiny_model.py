@@ -10,6 +10,8 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 VOCABULARY_SIZE = 128
 PAD_ID = 0
 END_ID = 1
+# The smallest that vLLM's CPU attention takes.
+HEAD_SIZE = 32
 
 
 def ascii_tokenizer() -> Qwen2Tokenizer:
@@ -31,21 +33,25 @@ def ascii_tokenizer() -> Qwen2Tokenizer:
     )
 
 
-def tiny_qwen2(*, max_tokens: int) -> Qwen2ForCausalLM:
-    """A freshly initialised Qwen2 of about 0.1 M parameters in float32.
-
-    Heads have 32 dimensions, the smallest that vLLM's CPU attention takes.
+def tiny_qwen2(
+    *, max_tokens: int, hidden_size: int = 64, intermediate_size: int = 192, num_layers: int = 2
+) -> Qwen2ForCausalLM:
+    """A freshly initialised Qwen2, by default of about 0.1 M parameters, in float32.
 
     Args:
         max_tokens: longest prompt plus response.
+        hidden_size: a multiple of 32.
+        intermediate_size: of the MLP.
+        num_layers: above 0.
     """
+    num_heads = hidden_size // HEAD_SIZE
     config = Qwen2Config(
         vocab_size=VOCABULARY_SIZE,
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_heads,
         max_position_embeddings=max_tokens,
         tie_word_embeddings=True,
         pad_token_id=PAD_ID,

@@ -92,14 +92,13 @@ def _ess(section: Section, num_rounds: int) -> Controller:
 def _variance(section: Section, num_rounds: int) -> Controller:
     low, high = _bounds(section, -2.0, 2.0)
     step = section.number("grid_step", 0.5, above=0)
-    num_steps = (high - low) / step + 1e-9
-    num_orders = num_steps + 1
+    num_orders = (high - low) / step + 1e-9 + 1
     if num_orders >= _MAX_GRID + 1:
         raise ValueError(
             f"{section.name}.grid_step: {step:g} makes {num_orders:.6g} orders, each measured in "
             f"every update; give a larger step (at most {_MAX_GRID} orders)"
         )
-    grid = {round(low + place * step, 9) for place in range(int(num_steps) + 1)}
+    grid = {round(low + place * step, 9) for place in range(int(num_orders))}
     rule = VarianceBudget(
         desired=_schedule(section, "desired", num_rounds),
         budget=section.number("budget", at_least=1),

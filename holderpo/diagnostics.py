@@ -382,8 +382,7 @@ def second_moment(
         ValueError: if shapes do not fit or an order is NaN.
     """
     mask_BT = as_mask(log_ratio, mask)
-    zeroed_BT = log_ratio.to(compute_dtype(log_ratio.dtype)).masked_fill(~mask_BT, 0)
-    held_BT = hold(zeroed_BT, bounds)
+    held_BT = hold(log_ratio, bounds)
     hhi_B = token_weights(held_BT, mask_BT, p).square().sum(-1)
     return torch.where(mask_BT.any(-1), _second_moment(held_BT, mask_BT, p, hhi_B), 0)
 

@@ -20,6 +20,7 @@ from holderpo.rewards.extraction import extract_answer
 from holderpo.rewards.normalization import clean_gold
 from holderpo.rewards.pool import shared_pool
 from holderpo.rewards.quick import MAX_ANSWER_CHARACTERS, quick_match
+from holderpo.rewards.structure import depth_of
 from holderpo.rewards.verdict import Status, Verdict
 
 Gold = str | float | Sequence[str] | Sequence[float]
@@ -149,21 +150,9 @@ def _start(response: str, golds: tuple[str, ...], timeout_seconds: float) -> _St
             open_golds.append(gold)
     if not open_golds:
         return answer, Status.WRONG
-    if _depth(answer) > MAX_DEPTH:
+    if depth_of(answer) > MAX_DEPTH:
         return answer, Status.UNPARSEABLE
     return answer, _outcomes.get(answer, tuple(open_golds), timeout_seconds)
-
-
-def _depth(text: str) -> int:
-    """How deep brackets of any kind are nested."""
-    depth = deepest = 0
-    for character in text:
-        if character in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in ")]}":
-            depth -= 1
-    return deepest
 
 
 def _verdict(answer: str | None, status: Status) -> Verdict:

@@ -121,9 +121,10 @@ def _elements(text: str) -> list[str] | None:
 
 def _plus_minus(text: str) -> list[str]:
     r"""Both values of an expression with one ``\pm`` or ``\mp``."""
-    if len(re.findall(r"\\(?:pm|mp)(?![a-zA-Z])", text)) != 1:
+    parts = [part.strip() for part in re.split(r"\\(?:pm|mp)(?![a-zA-Z])", text)]
+    if len(parts) != 2:
         return [text]
-    before, after = (part.strip() for part in re.split(r"\\(?:pm|mp)(?![a-zA-Z])", text))
+    before, after = parts
     name, equals, before = before.rpartition("=")
     plus = "+" if before.strip() and not before.endswith(("{", "(")) else ""
     return [f"{name}{equals}{before}{sign}{after}" for sign in (plus, "-")]

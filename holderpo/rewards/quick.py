@@ -40,8 +40,9 @@ from holderpo.rewards.words import (
 
 # A longer answer is not compared.
 MAX_ANSWER_CHARACTERS = 2000
-# Deeper nested answers are left to the symbolic half, which refuses them.
-_MAX_DEPTH = 40
+# Deeper nested answers are left to the symbolic half, which refuses them: they take the parser too
+# long, or more than Python's stack.
+MAX_DEPTH = 40
 
 Leaf = Callable[[str, str], bool | None]
 
@@ -74,7 +75,7 @@ def quick_match(answer: str, gold: str) -> bool | None:
         return bool(gold)
     if _is_monstrous(answer) and not _is_monstrous(gold):
         return False
-    if max(depth_of(answer), depth_of(gold)) > _MAX_DEPTH:
+    if max(depth_of(answer), depth_of(gold)) > MAX_DEPTH:
         return None
     return match(answer, gold, _undecided, _undecided)
 

@@ -16,13 +16,10 @@ from fractions import Fraction
 from typing import Any
 
 from holderpo.rewards.normalization import clean
-from holderpo.rewards.quick import match
+from holderpo.rewards.quick import MAX_DEPTH, match
 from holderpo.rewards.structure import depth_of
 from holderpo.rewards.units import same_unit, split_unit
 from holderpo.rewards.values import same_equations, same_values, value_of
-
-# Deeper brackets take the parser too long, or more than Python's stack.
-MAX_DEPTH = 40
 
 # What no mathematical answer holds, or the grammar skips over: "1 2" is read as 1 + 2.
 _FOREIGN = re.compile(

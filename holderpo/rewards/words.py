@@ -137,16 +137,16 @@ def match_words(answer: str, gold: str) -> bool | str:
     Returns:
         The decision, or :data:`NOT_MINE`.
     """
-    is_gold_text = "\\text" in gold or _is_prose(gold)
-    if is_gold_text and _is_prose(gold):
+    is_prose = _is_prose(gold)
+    if is_prose:
         answer = _LEFT_SIDE.sub("", answer)
-    if is_gold_text and _folded(answer) == _folded(gold):
+    if (is_prose or "\\text" in gold) and _folded(answer) == _folded(gold):
         return True
     if re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}", gold) and _unspaced(answer) == _unspaced(gold):
         return True
     if _is_product(answer, gold):
         return True
-    if not _is_prose(gold) or re.search(r"\b(?:and|or)\b", unwrapped(gold)):
+    if not is_prose or re.search(r"\b(?:and|or)\b", unwrapped(gold)):
         return NOT_MINE
     return False
 

@@ -1,14 +1,12 @@
 """Real rows, where they are."""
 
-from pathlib import Path
-
 import pytest
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "math"
+from tests.holderpo.math_files import SHARED
 
 
 @pytest.fixture(scope="session")
 def real_folder():
-    if not REAL.exists():
-        pytest.skip(f"needs the published rows in {REAL}")
-    return REAL
+    if not SHARED.exists():
+        pytest.skip(f"needs the published rows in {SHARED}")
+    return SHARED

@@ -4,9 +4,8 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from data_prep.tiny_model import END_ID, PAD_ID, VOCABULARY_SIZE, save
+from data_prep.tiny_model import END_ID, VOCABULARY_SIZE, save, tiny_qwen2
 
 # After a character: what follows, and what follows less often.
 CHAIN = {
@@ -33,20 +32,12 @@ def write_scripted_model(folder, *, max_tokens):
         folder: to write.
         max_tokens: longest prompt plus response; prompts end with a line feed.
     """
-    config = Qwen2Config(
-        vocab_size=VOCABULARY_SIZE,
+    model = tiny_qwen2(
+        max_tokens=max_tokens,
         hidden_size=VOCABULARY_SIZE,
         intermediate_size=VOCABULARY_SIZE,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=max_tokens,
-        tie_word_embeddings=True,
-        pad_token_id=PAD_ID,
-        bos_token_id=None,
-        eos_token_id=END_ID,
+        num_layers=1,
     )
-    model = Qwen2ForCausalLM(config)
     chain = torch.zeros(VOCABULARY_SIZE, VOCABULARY_SIZE)
     for before, (first, second) in CHAIN.items():
         chain[ord(first), ord(before)] = 1.0

@@ -9,12 +9,11 @@ import torch
 
 from recipe.holderpo.environment import CPU_ENVIRONMENT
 from recipe.holderpo.recorder import read_metrics
-from tests.e2e.conftest import MAIN, REPOSITORY, launch, launch_until, still_running
+from tests.e2e.conftest import MAIN, launch, launch_until, still_running
 from tests.e2e.scripted import write_scripted_model
+from tests.holderpo.math_files import SHARED
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-
-MATH = REPOSITORY.parent / "shared" / "data" / "math"
 
 
 def mean_ratio(log_ratio, mask, p):
@@ -102,14 +101,14 @@ def math_data(tmp_path_factory):
 
     The twelve of MATH levels 3 to 5 are one pass for three steps of four.
     """
-    if not MATH.exists():
-        pytest.skip(f"needs the files of the mathematics sets in {MATH}")
+    if not SHARED.exists():
+        pytest.skip(f"needs the files of the mathematics sets in {SHARED}")
     folder = tmp_path_factory.mktemp("math")
     for name, file, each in [
         ("math_level3to5", "math_level3to5_train", 6),
         ("math500", "math500", 2),
     ]:
-        rows = [json.loads(line) for line in (MATH / f"{file}.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (SHARED / f"{file}.jsonl").read_text().splitlines()]
         rows = [row for row in rows if len(row["problem"]) < 400 and row["problem"].isascii()]
         twos = [row for row in rows if row["answer"] == "2"][:each]
         others = [row for row in rows if row["answer"] != "2"][:each]

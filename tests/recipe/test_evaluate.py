@@ -17,12 +17,12 @@ from holderpo.evaluation.panels import Sampling
 from holderpo.evaluation.records import write_records
 from holderpo.prompt import TEMPLATES, render
 from holderpo.rewards import Status, Verdict, grade
-from recipe.holderpo import evaluate, export
+from recipe.holderpo import evaluate
 from recipe.holderpo.evaluation import answers as evaluation_answers
 from recipe.holderpo.evaluation import benchmark_data
 from recipe.holderpo.evaluation import plan as evaluation_plan
 from recipe.holderpo.evaluation.generation import Completion
-from recipe.holderpo.evaluation.model import fingerprint, locate_model
+from recipe.holderpo.evaluation.model import fingerprint
 from tests.recipe.launching import launched
 
 NUM_PROBLEMS = 6
@@ -454,89 +454,6 @@ def test_the_fingerprint_follows_the_weights_and_not_the_place(model, tmp_path):
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
     assert fingerprint(copy) != before
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """A run's folder with one FSDP rank's weights, none of them as at the start."""
-    run_folder = tmp_path_factory.mktemp("run")
-    checkpoints = run_folder / "checkpoints"
-    actor = checkpoints / "global_step_12" / "actor"
-    trained = tiny_qwen2(max_tokens=64)
-    save(actor / "huggingface", trained)
-    (actor / "huggingface" / "model.safetensors").unlink()
-    torch.save(trained.state_dict(), actor / "model_world_size_1_rank_0.pt")
-    (actor / "fsdp_config.json").write_text('{"world_size": 1}')
-    (checkpoints / export.TRACKER).write_text("12")
-    return run_folder
-
-
-@pytest.mark.parametrize(
-    "part", ["", "checkpoints", "checkpoints/global_step_12", "checkpoints/global_step_12/actor"]
-)
-def test_a_run_its_checkpoints_and_a_step_lead_to_the_actor(checkpoint, part):
-    actor = checkpoint / "checkpoints" / "global_step_12" / "actor"
-    assert export.find_actor(checkpoint / part) == actor
-    found = locate_model(str(checkpoint / part), None)
-    assert (found.path, found.actor) == (str(actor / "huggingface"), actor)
-
-
-def test_exporting_merges_the_shards(checkpoint, tmp_path, capsys):
-    from safetensors.torch import load_file
-
-    out = tmp_path / "exported"
-    assert export.main([str(checkpoint), str(out)]) == 0
-    actor = export.find_actor(checkpoint)
-    trained = torch.load(actor / "model_world_size_1_rank_0.pt")
-    exported = load_file(out / "model.safetensors")
-    # The output layer is tied to the embedding.
-    assert set(trained) - set(exported) == {"lm_head.weight"}
-    for name, weight in exported.items():
-        assert torch.equal(weight, trained[name].bfloat16()), name
-    assert {"config.json", "tokenizer.json", "tokenizer_config.json"} <= {
-        file.name for file in out.iterdir()
-    }
-    assert locate_model(str(out), None).actor is None
-    assert export.main([str(checkpoint), str(out)]) == 2
-    assert "has a model already" in capsys.readouterr().err
-
-
-def test_weights_older_than_the_shards_are_exported_again(tmp_path):
-    import os
-
-    actor = tmp_path / "actor"
-    (actor / "huggingface").mkdir(parents=True)
-    for name in ("model_world_size_1_rank_0.pt", "huggingface/model.safetensors"):
-        (actor / name).write_text("")
-    assert export.is_exported(actor)
-    os.utime(actor / "huggingface" / "model.safetensors", (1, 1))
-    assert not export.is_exported(actor)
-
-
-def test_incomplete_checkpoints_are_refused(tmp_path):
-    run_folder = tmp_path / "run"
-    actor = run_folder / "checkpoints" / "global_step_3" / "actor"
-    actor.mkdir(parents=True)
-    (run_folder / "metrics.jsonl").write_text("")
-    with pytest.raises(ValueError, match="name one: global_step_3"):
-        locate_model(str(run_folder), None)
-    (run_folder / "checkpoints" / export.TRACKER).write_text("3")
-    with pytest.raises(ValueError, match=r"has no fsdp_config\.json"):
-        locate_model(str(run_folder), None)
-    (actor / "fsdp_config.json").write_text('{"world_size": 2}')
-    (actor / "model_world_size_2_rank_0.pt").write_text("")
-    with pytest.raises(ValueError, match=r"rank_1\.pt: not there.*huggingface/config\.json"):
-        locate_model(str(run_folder), None)
-    with pytest.raises(ValueError, match=r"no config\.json with weights and no checkpoint"):
-        locate_model(str(tmp_path), None)
-
-
-def test_a_failed_merge_leaves_nothing_behind(tmp_path, monkeypatch):
-    failed = subprocess.CompletedProcess([], 1, stdout="cannot merge")
-    monkeypatch.setattr(export.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(export.ExportError, match="cannot merge"):
-        export.export(tmp_path / "actor", tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_sampling_settings_reach_the_engine(run):
