@@ -1,6 +1,6 @@
 """Packaging: `holderpo` (the method) and `recipe.holderpo` (its wiring into verl)."""
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 
 CONFIGS = "recipe.holderpo.configs"
 
@@ -11,10 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=[
-        *find_packages(include=["holderpo", "holderpo.*"]),
-        "recipe.holderpo",
-        "recipe.holderpo.cpu",
-        "recipe.holderpo.evaluation",
+        *find_namespace_packages(include=["holderpo*", "recipe.holderpo*"]),
         CONFIGS,
         f"{CONFIGS}.device",
         f"{CONFIGS}.method",

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data_prep.files import SUFFIXES, read_rows
 from data_prep.math_set import Problem, question_text
-from holderpo.rewards import grade_many
+from holderpo.grading import grade_many
 
 Action = Literal["drop", "keep", "fail"]
 ACTIONS: tuple[Action, ...] = ("drop", "keep", "fail")

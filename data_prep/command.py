@@ -13,7 +13,7 @@ from data_prep.checks import ACTIONS, KINDS, Action
 from data_prep.math_set import MathSet
 from data_prep.parquet import write_manifest
 from data_prep.prepare import Settings, manifest_about, prepare
-from holderpo.prompt import TEMPLATES
+from holderpo.benchmarks.prompt import TEMPLATES
 
 # Longer than any prompt of the sets here, at one token a character.
 TINY_MODEL_TOKENS = 8192

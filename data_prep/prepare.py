@@ -18,7 +18,7 @@ from data_prep.hub import hub_revision, read_hub
 from data_prep.math_set import MathSet, Problem, fingerprint, read_problems
 from data_prep.parquet import file_sha256, verl_row, write_rows
 from data_prep.summary import place, print_summary
-from holderpo.prompt import render
+from holderpo.benchmarks.prompt import render
 
 # The same columns in every set, so that verl can concatenate them.
 SCHEMA = pa.schema(

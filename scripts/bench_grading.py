@@ -27,7 +27,7 @@ from typing import NamedTuple
 from math_verify import LatexExtractionConfig, parse, verify
 from tqdm import tqdm
 
-from holderpo.rewards import Status, grade, grade_many
+from holderpo.grading import Status, grade, grade_many
 
 MEAN_CHARACTERS = 1200
 SHARES = {"stored": 0.26, "rewritten": 0.25, "wrong": 0.42, "no_box": 0.06, "pathological": 0.01}
@@ -241,10 +241,10 @@ def measure(
     with_pathological: bool,
 ) -> Result:
     """Run one method, warm, and compare its verdicts with what is known."""
-    from holderpo.rewards import grading
+    from holderpo.grading import grader
 
     grade_many([(f"\\boxed{{\\sqrt{{{number}}}}}", "x") for number in range(8)])
-    grading.forget()
+    grader.forget()
     began = time.perf_counter()
     results = function(items)
     seconds = time.perf_counter() - began

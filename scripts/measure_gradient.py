@@ -25,14 +25,14 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from holderpo.advantage import group_relative_advantage
-from holderpo.evaluation.gradient import (
+from holderpo.gradient.gradient_report import draw_gradient, to_markdown
+from holderpo.gradient.measurement import (
     Measurement,
     MeasurementSettings,
     TokenGradients,
     measure,
     token_gradients,
 )
-from holderpo.evaluation.gradient_report import draw_gradient, to_markdown
 
 
 class Rollout(NamedTuple):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from holderpo.rewards.grading import DEFAULT_TIMEOUT_SECONDS, agrade
-from holderpo.rewards.verdict import Status
+from holderpo.grading.grader import DEFAULT_TIMEOUT_SECONDS, agrade
+from holderpo.grading.verdict import Status
 
 # Statuses without a verdict; each is a key of the result, 0 or 1, and on average a share.
 FAILURES = (Status.NO_ANSWER, Status.UNPARSEABLE, Status.TIMEOUT, Status.ERROR)

@@ -172,7 +172,7 @@ def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:
             hook's entries are removed.
 
     Returns:
-        Metrics under the names of ``holderpo.diagnostics.METRICS``, and the second moments at the
+        Metrics under the names of ``holderpo.metrics.METRICS``, and the second moments at the
         orders that were asked for; means are over real rows, of one sign where the name ends so.
     """
     prefix = "actor/"

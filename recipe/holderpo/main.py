@@ -14,8 +14,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from recipe.holderpo.console import Console, announce
-from recipe.holderpo.environment import set_environment
+from recipe.holderpo.run.console import Console, announce
+from recipe.holderpo.run.environment import set_environment
 
 LOG_FILE = "run.log"
 CONFIG_FILE = "config.yaml"
@@ -46,7 +46,7 @@ Plugins.instance().register(VerlConfigs)
 def main(config: DictConfig) -> None:
     """Compose, check, print the plan, run; exits with 1 on failure, 2 on a bad configuration."""
     set_environment(config)
-    from recipe.holderpo.checks import ConfigError, check_config
+    from recipe.holderpo.checks.settings import ConfigError, check_config
 
     try:
         plan = check_config(config)
@@ -75,7 +75,7 @@ def run(config: DictConfig, run_dir: Path) -> int:
     Returns:
         The exit status: 0, 1 after a failure, 130 after an interrupt.
     """
-    from recipe.holderpo.launch import train
+    from recipe.holderpo.run.launch import train
 
     started = psutil.Process().create_time()
     print(f"log        {run_dir / LOG_FILE} (everything Ray, vLLM and verl say)", flush=True)
@@ -83,7 +83,7 @@ def run(config: DictConfig, run_dir: Path) -> int:
     try:
         train(config, console)
         seconds_total = time.time() - started
-        from recipe.holderpo.report import write_report
+        from recipe.holderpo.run.summary import write_report
 
         for line in write_report(config, seconds_total=seconds_total):
             console.say(line)

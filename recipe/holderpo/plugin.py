@@ -13,7 +13,7 @@ from types import ModuleType
 
 from wrapt import register_post_import_hook
 
-from recipe.holderpo.versions import UnsupportedVersionError, check_verl_version
+from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
 
 CPU_PLATFORM = "cpu"
 ANY_TOKENIZER_LOOP = "single_turn_any_tokenizer"
@@ -23,7 +23,7 @@ def register_algorithms(core_algos: ModuleType) -> None:
     """Register the ``holder`` loss and advantage estimator in verl's ``core_algos``."""
     from recipe.holderpo.advantage import compute_holder_advantage
     from recipe.holderpo.policy_loss import compute_policy_loss_holder
-    from recipe.holderpo.settings import HOLDER
+    from recipe.holderpo.sections import HOLDER
 
     core_algos.register_policy_loss(HOLDER)(compute_policy_loss_holder)
     core_algos.register_adv_est(HOLDER)(compute_holder_advantage)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
+from holderpo.control.order import Order, UniformOrder
 from holderpo.dotted import load_callable
 from holderpo.objective import (
     CLIP_LEVELS,
@@ -25,7 +26,6 @@ from holderpo.objective import (
     sequence_advantage,
     token_bounds,
 )
-from holderpo.order import Order, UniformOrder
 from holderpo.power_mean import TokenBounds, log_power_mean
 
 POWER_MEAN = "power_mean"

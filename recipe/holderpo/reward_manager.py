@@ -24,7 +24,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager
 from verl.utils.fs import copy_to_local
 
-from recipe.holderpo.settings import truncation_settings
+from recipe.holderpo.sections import truncation_settings
 
 
 class TruncationRewardManager(NaiveRewardManager):

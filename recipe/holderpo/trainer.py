@@ -22,13 +22,13 @@ from recipe.holderpo.actor_hook import (
     take_statistics,
 )
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
-from recipe.holderpo.recorder import MetricsFile, OnStep, RunLogger
 from recipe.holderpo.reward_extras import (
     fetch_reward_extras,
     reward_shares,
     truncated_rows,
 )
-from recipe.holderpo.settings import HOLDER, advantage_settings, p_settings
+from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
+from recipe.holderpo.sections import HOLDER, advantage_settings, p_settings
 
 CONTROLLER_FILE = "holderpo.json"
 

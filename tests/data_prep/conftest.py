@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.holderpo.math_files import SHARED
+from tests.holderpo.grading.math_files import SHARED
 
 
 @pytest.fixture(scope="session")

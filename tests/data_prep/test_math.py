@@ -9,7 +9,7 @@ import pytest
 from data_prep import gsm8k, math, math_level3to5, minerva
 from data_prep.files import find_files, read_rows
 from data_prep.math_set import fingerprint, read_problems
-from holderpo.rewards import grade_many
+from holderpo.grading import grade_many
 
 # Not among the published rows at hand.
 ABSENT = ("amc23", "dapo17k")

@@ -10,7 +10,7 @@ from data_prep import aime24, amc23, dapo17k, math500, math_level3to5, minerva
 from data_prep.command import ensure_tiny_model, run
 from data_prep.math_set import Hub, MathSet, read_problems
 from data_prep.prepare import Settings, prepare
-from holderpo.prompt import TEMPLATES, render
+from holderpo.benchmarks.prompt import TEMPLATES, render
 
 TRAIN = MathSet(name="exercises", split="train", expected_rows=4, file_names=("rows",))
 TEST = dataclasses.replace(TRAIN, split="test")

@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from recipe.holderpo.environment import CPU_ENVIRONMENT
-from recipe.holderpo.recorder import read_metrics
+from recipe.holderpo.run.environment import CPU_ENVIRONMENT
+from recipe.holderpo.run.recorder import read_metrics
 from tests.e2e.conftest import MAIN, launch, launch_until, still_running
 from tests.e2e.scripted import write_scripted_model
-from tests.holderpo.math_files import SHARED
+from tests.holderpo.grading.math_files import SHARED
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

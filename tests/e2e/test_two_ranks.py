@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipe.holderpo.recorder import read_metrics
+from recipe.holderpo.run.recorder import read_metrics
 from tests.e2e.conftest import MAIN, launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

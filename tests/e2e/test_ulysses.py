@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recipe.holderpo.recorder import read_metrics
+from recipe.holderpo.run.recorder import read_metrics
 from tests.e2e.conftest import MAIN, launch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from holderpo.diagnostics import METRICS, describe_rows, second_moment, token_clip_fractions
+from holderpo.diagnostics import describe_rows, second_moment, token_clip_fractions
+from holderpo.metrics import METRICS
 from holderpo.objective import token_bounds
 from holderpo.power_mean import TokenBounds
 

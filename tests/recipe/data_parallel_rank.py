@@ -8,7 +8,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from verl.workers.config import FSDPActorConfig
 
-from holderpo.order import OrderBySign, UniformOrder
+from holderpo.control.order import OrderBySign, UniformOrder
 from recipe.holderpo.policy_loss import (
     HolderLossConfig,
     LossCall,

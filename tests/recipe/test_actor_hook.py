@@ -11,9 +11,10 @@ from verl.utils.metric import Metric, reduce_metrics
 from verl.workers.config import FSDPActorConfig
 from verl.workers.utils.losses import ppo_loss
 
-from holderpo.diagnostics import METRICS, describe_rows
+from holderpo.control.order import OrderBySign, UniformOrder
+from holderpo.diagnostics import describe_rows
+from holderpo.metrics import METRICS
 from holderpo.objective import CLIP_LEVELS
-from holderpo.order import OrderBySign, UniformOrder
 from recipe.holderpo.actor_hook import (
     ORDER_KEY,
     ROW_FRAC,

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from data_prep.tiny_model import save, tiny_qwen2
 from recipe.holderpo import export
-from recipe.holderpo.evaluation.model import locate_model
+from recipe.holderpo.evaluate.weights import locate_model
 
 
 @pytest.fixture(scope="module")

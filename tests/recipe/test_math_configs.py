@@ -21,8 +21,8 @@ from verl.workers.rollout.replica import TokenOutput
 
 from data_prep.parquet import verl_row, write_manifest, write_rows
 from data_prep.tiny_model import ascii_tokenizer
-from holderpo.prompt import RAW_CHAT_TEMPLATE, TEMPLATES, render
-from recipe.holderpo.checks import ConfigError, check_config
+from holderpo.benchmarks.prompt import RAW_CHAT_TEMPLATE, TEMPLATES, render
+from recipe.holderpo.checks.settings import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import composed
 from tests.recipe.launching import launched

@@ -20,10 +20,10 @@ from verl.utils.config import omega_conf_to_dataclass
 
 from holderpo.control import build_controller
 from recipe.holderpo.advantage import AdvantageCall, advantage_call, compute_holder_advantage
-from recipe.holderpo.checks import ConfigError, check_config
+from recipe.holderpo.checks.settings import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from recipe.holderpo.policy_loss import LossCall, loss_call
-from recipe.holderpo.settings import advantage_settings, p_settings
+from recipe.holderpo.sections import advantage_settings, p_settings
 from tests.recipe.test_policy_loss import assert_equal, rows
 
 ACTOR = "actor_rollout_ref.actor"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import zipfile
 
-from holderpo.diagnostics import metrics_table
+from holderpo.metrics import metrics_table
 from recipe.holderpo.main import config_dir
 
 REPOSITORY = config_dir().parent

@@ -48,7 +48,7 @@ def test_the_plugin_alone_is_light():
         "recipe",
         "recipe.holderpo",
         "recipe.holderpo.plugin",
-        "recipe.holderpo.versions",
+        "recipe.holderpo.checks.versions",
     }
 
 

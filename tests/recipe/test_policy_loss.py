@@ -7,8 +7,8 @@ import torch
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
 from verl.workers.config import FSDPActorConfig
 
+from holderpo.control.order import ClipAwareOrder, OrderBySign, UniformOrder
 from holderpo.objective import CLIP_LEVELS, clipped_surrogate
-from holderpo.order import ClipAwareOrder, OrderBySign, UniformOrder
 from recipe.holderpo.policy_loss import (
     HolderLossConfig,
     LossCall,

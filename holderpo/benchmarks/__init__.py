@@ -1,0 +1,1 @@
+"""Benchmarks of mathematics: panels, sampling, records of answers, scores."""

@@ -1,1 +1,0 @@
-"""Reading runs: intervals, tables and pictures."""

@@ -1,0 +1,1 @@
+"""The policy gradient measured as a function of the order."""

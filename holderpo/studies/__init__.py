@@ -1,0 +1,1 @@
+"""Runs on disk, arms of a study, their differences and curves."""

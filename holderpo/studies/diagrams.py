@@ -1,0 +1,59 @@
+"""Pictures of a run's metrics over its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+
+class Diagram(NamedTuple):
+    """One diagram: metric names and their labels, drawn over the step."""
+
+    title: str
+    """Above the diagram; unit included."""
+    curves: Mapping[str, str]
+    """Metric name to label."""
+    limits: tuple[float | None, float | None] = (None, None)
+    """Range of the vertical axis; None is chosen from the data."""
+
+
+def draw_diagrams(
+    rows: Sequence[Mapping[str, float]], diagrams: Sequence[Diagram], path: Path, *, title: str
+) -> None:
+    """Draw diagrams side by side, three a row, into one picture.
+
+    Args:
+        rows: one mapping a step, each with ``step``; a metric missing in a step is skipped there.
+        diagrams: what to draw.
+        path: picture file; its ending chooses the format.
+        title: above the picture.
+    """
+    num_columns = min(3, len(diagrams))
+    num_rows = -(-len(diagrams) // num_columns)
+    figure, axes = plt.subplots(
+        num_rows, num_columns, figsize=(4.6 * num_columns, 3.1 * num_rows), squeeze=False
+    )
+    for axis, diagram in zip(axes.flat, diagrams, strict=False):
+        for name, label in diagram.curves.items():
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            marker = "o" if len(points) < len(rows) / 2 else None
+            axis.plot(*zip(*points, strict=True), label=label, marker=marker) if points else None
+        axis.set_title(diagram.title, fontsize=10)
+        axis.set_ylim(*diagram.limits)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if len(diagram.curves) > 1:
+            axis.legend(fontsize=8)
+    for axis in list(axes.flat)[len(diagrams) :]:
+        axis.axis("off")
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,166 @@
+"""``python -m holderpo.studies.plot_order``: a schedule of p, or what a run used, as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from holderpo.control.schedule import SHAPES, WHOLE_RUN, Schedule, build_schedule
+from holderpo.studies.diagrams import Diagram, draw_diagrams
+
+METRICS_FILE = "metrics.jsonl"
+ENDINGS = (".png", ".svg")
+
+ORDER = "holder/p"
+REWARD = "critic/rewards/mean"
+ESS = "holder/ess_frac"
+
+Rows = Sequence[Mapping[str, float]]
+
+
+def draw_schedule(schedule: Schedule, num_rounds: int, path: Path, *, title: str) -> None:
+    """Draw p over the rounds of a run.
+
+    Args:
+        schedule: of p.
+        num_rounds: rollout rounds of the run.
+        path: picture file; its ending chooses the format.
+        title: above the picture.
+    """
+    rows = [{"step": step, ORDER: schedule.value(step)} for step in range(num_rounds)]
+    draw_diagrams(rows, [Diagram("order p", {ORDER: "p"})], path, title=title)
+
+
+def draw_run(rows: Rows, path: Path, *, title: str) -> None:
+    """Draw the order a run has used beside its sampled reward and its effective tokens.
+
+    Args:
+        rows: one mapping a step, as in ``metrics.jsonl``.
+        path: picture file; its ending chooses the format.
+        title: above the picture.
+
+    Raises:
+        ValueError: if no row has an order.
+    """
+    names = {name for row in rows for name in row}
+    orders = sorted(name for name in names if name == ORDER or name.startswith(ORDER + "_"))
+    if not orders:
+        raise ValueError(f"no step has {ORDER}; give the metrics of a run with the Hölder loss")
+    diagrams = [
+        Diagram("order p", {name: name.removeprefix("holder/") for name in orders}),
+        Diagram("sampled reward, mean", {REWARD: "reward"}),
+        Diagram("ESS, fraction of a response's tokens", {ESS: "ESS"}),
+    ]
+    shown = [diagram for diagram in diagrams if names & set(diagram.curves)]
+    draw_diagrams([row for row in rows if _is_drawn(row, shown)], shown, path, title=title)
+
+
+def _is_drawn(row: Mapping[str, float], diagrams: Sequence[Diagram]) -> bool:
+    return any(name in row for diagram in diagrams for name in diagram.curves)
+
+
+def read_rows(run: Path) -> list[dict[str, float]]:
+    """The steps of a run.
+
+    Args:
+        run: its folder, or its ``metrics.jsonl``.
+
+    Returns:
+        One mapping a step. A last line cut short by a crash is left out.
+
+    Raises:
+        ValueError: if there is no such file, or it is not one JSON object a line with ``step``.
+    """
+    path = run / METRICS_FILE if run.is_dir() else run
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give a run's folder or its {METRICS_FILE}")
+    rows = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict) or "step" not in row:
+            raise ValueError(f"{path}, line {number}: no `step`; give a run's {METRICS_FILE}")
+        rows.append(row)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line.
+
+    Args:
+        arguments: without the program's name; the process's own by default.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.out.suffix not in ENDINGS:
+        parser.error(f"--out: {options.out}; give a file ending in {' or '.join(ENDINGS)}")
+    settings = {name: getattr(options, name) for name in _FIELDS if hasattr(options, name)}
+    try:
+        if options.run is not None:
+            if settings:
+                raise ValueError(f"--run draws what a run has used; leave out {sorted(settings)}")
+            draw_run(read_rows(options.run), options.out, title=str(options.run))
+        else:
+            if options.rounds < 1:
+                raise ValueError(f"--rounds: {options.rounds}; give a number above 0")
+            if settings.get("kind", "linear") in SHAPES:
+                settings = {"kind": "linear", "steps": WHOLE_RUN, **settings}
+            schedule = build_schedule(settings, num_rounds=options.rounds)
+            draw_schedule(schedule, options.rounds, options.out, title=_title(settings))
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(options.out)
+
+
+def _steps(text: str) -> int | str:
+    return text if text == WHOLE_RUN else int(text)
+
+
+_steps.__name__ = f"number of rounds or '{WHOLE_RUN}'"  # argparse puts it into its error
+
+_FIELDS: Mapping[str, Any] = {
+    "kind": str,
+    "value": float,
+    "start": float,
+    "end": float,
+    "steps": _steps,
+    "exponent": float,
+    "warm_up_steps": int,
+    "warm_up_from": float,
+    "hold_steps": int,
+    "after": float,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m holderpo.studies.plot_order",
+        usage="%(prog)s [--run RUN | --kind KIND --start START --end END ...] --out OUT",
+        description="Draw a schedule (options named as the settings under `p`), or with --run "
+        "what a run has used.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="picture, .png or .svg")
+    parser.add_argument(
+        "--run", type=Path, default=None, help="a run's folder, or its metrics.jsonl"
+    )
+    parser.add_argument("--rounds", type=int, default=100, help="rollout rounds of the run (100)")
+    for name, convert in _FIELDS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=convert, metavar=name.upper())
+    return parser
+
+
+def _title(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Everything that is refused or derived before a run starts."""

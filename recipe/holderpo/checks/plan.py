@@ -1,0 +1,152 @@
+"""The numbers that follow from a configuration, shown before a run starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from omegaconf import DictConfig, ListConfig
+
+from holderpo.control import Controller, build_controller
+from holderpo.control.schedule import Schedule
+from holderpo.objective import TOKEN_THEN_SEQUENCE
+from recipe.holderpo.checks.data import template_warnings
+from recipe.holderpo.checks.model import model_warnings
+from recipe.holderpo.sections import HOLDER, p_settings
+
+# Default of policy_loss.p, which only verl's own main_ppo reads.
+_LOSS_P = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Derived numbers of a run and what is odd about them."""
+
+    lines: tuple[str, ...]
+    """Short description, one fact a line."""
+    warnings: tuple[str, ...]
+    """Settings that will have no effect, or not the expected one."""
+    rollouts_per_step: int
+    """Responses a rollout round."""
+    updates_per_step: int
+    """Optimiser steps a rollout round."""
+
+
+def make_plan(config: DictConfig) -> Plan:
+    """Derive the plan of a checked configuration.
+
+    Args:
+        config: with valid sections.
+
+    Returns:
+        The plan.
+    """
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    steps = config.trainer.total_training_steps
+    updates = math.ceil(config.data.train_batch_size / actor.ppo_mini_batch_size) * actor.ppo_epochs
+    controller = build_controller(p_settings(config), num_rounds=steps)
+    is_holder = actor.policy_loss.loss_mode == HOLDER
+
+    lines = (
+        f"model      {config.actor_rollout_ref.model.path}",
+        f"data       {_listed(config.data.train_files)} (held out: "
+        f"{_listed(config.data.val_files)})",
+        f"loss       {actor.policy_loss.loss_mode}, {_describe_clip(actor)}, "
+        f"learning rate {actor.optim.lr}",
+        f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, "
+        f"at most {config.data.max_response_length} tokens each",
+        f"updates    {updates} a rollout batch, {actor.ppo_mini_batch_size * rollout.n} responses "
+        "each",
+        f"p          {_describe_p(config.p.kind, controller, steps)}"
+        + ("" if is_holder else " (not used by this loss)"),
+        f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
+        f"seed       {config.seed}",
+        f"output     {config.run_dir}",
+    )
+    warnings = []
+    if is_holder and updates == 1:
+        warnings.append(
+            "p has no effect: with one update a rollout batch every ratio is 1 "
+            "(lower actor_rollout_ref.actor.ppo_mini_batch_size)"
+        )
+    if is_holder:
+        for name, schedule in controller.schedules.items():
+            warnings += _about_schedule(name, schedule, steps, updates)
+    warnings += _without_effect(actor.policy_loss, is_holder)
+    warnings += [*model_warnings(config), *template_warnings(config)]
+    if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
+        warnings.append(
+            "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
+        )
+    return Plan(lines, tuple(warnings), config.data.train_batch_size * rollout.n, updates)
+
+
+def _about_schedule(name: str, schedule: Schedule, steps: int, updates: int) -> Iterator[str]:
+    """What a schedule says and the run cannot do."""
+    if schedule.last_step > steps - 1:
+        yield (
+            f"the schedule of {name} does not finish: it ends after {schedule.last_step} "
+            f"rounds, the run after {steps} (set {name}.steps=whole_run)"
+        )
+    if getattr(schedule, "after", None) is not None and schedule.last_step >= steps - 1:
+        yield f"{name}.after has no effect: the run has no round after the end of the schedule"
+    if name.endswith(".set_point"):
+        # A round's first update is on-policy and loses none.
+        reachable = 1 - 1 / updates
+        largest = max(abs(schedule.value(step)) for step in range(steps))
+        if largest >= reachable > 0:
+            yield (
+                f"{name} is out of reach: it asks for a loss of ESS of {largest:g}, the mean over "
+                f"{updates} updates of a round stays below {reachable:g}; p will go to a bound"
+            )
+
+
+def _listed(files: str | ListConfig) -> str:
+    return files if isinstance(files, str) else ", ".join(map(str, files))
+
+
+def _describe_p(kind: str, controller: Controller, num_rounds: int) -> str:
+    """First and last value of each schedule behind p, and the rule on top of them."""
+    parts = []
+    for name, schedule in controller.schedules.items():
+        first, last = schedule.value(0), schedule.value(num_rounds - 1)
+        ends = ""
+        if 0 < schedule.last_step <= num_rounds - 1:
+            ends = f", at its end from round {schedule.last_step + 1} on"
+        label = "" if name == "p" else name.removeprefix("p.") + " "
+        parts.append(f"{label}{first:+g} to {last:+g} over {num_rounds} rollout rounds{ends}")
+    return "; ".join(
+        parts if list(controller.schedules) == ["p"] else [f"by rule '{kind}'", *parts]
+    )
+
+
+def _describe_clip(actor: DictConfig) -> str:
+    log_ratio = actor.policy_loss.get("clip_log_ratio")
+    if actor.policy_loss.loss_mode == HOLDER and log_ratio is not None:
+        return f"{actor.policy_loss.clip_level} clip at exp(-{log_ratio}) and exp({log_ratio})"
+    level = f"{actor.policy_loss.clip_level} " if actor.policy_loss.loss_mode == HOLDER else ""
+    return f"{level}clip {actor.clip_ratio_low} low {actor.clip_ratio_high} high"
+
+
+def _without_effect(loss: DictConfig, is_holder: bool) -> list[str]:
+    """Settings of the loss that nothing will read."""
+    warnings = []
+    field = "actor_rollout_ref.actor.policy_loss"
+    if is_holder and loss.get("p") not in (None, _LOSS_P):
+        warnings.append(
+            f"{field}.p has no effect: the driver hands out the order (set p=constant p.value)"
+        )
+    own = ("dual_clip", "clip_log_ratio") if not is_holder else ()
+    warnings += [
+        f"{field}.{name} has no effect: it belongs to loss_mode={HOLDER}"
+        for name in own
+        if loss.get(name) is not None
+    ]
+    if is_holder and loss.dual_clip is not None and loss.clip_level == TOKEN_THEN_SEQUENCE:
+        warnings.append(
+            f"{field}.dual_clip has no effect: with {TOKEN_THEN_SEQUENCE} no ratio gets that large"
+        )
+    if is_holder and loss.compiled and loss.aggregate != "power_mean":
+        warnings.append(f"{field}.compiled has no effect: it belongs to aggregate=power_mean")
+    return warnings

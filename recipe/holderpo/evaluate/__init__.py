@@ -1,0 +1,1 @@
+"""``python -m recipe.holderpo.evaluate``: a checkpoint on benchmarks."""

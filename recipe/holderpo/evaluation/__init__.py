@@ -1,1 +1,0 @@
-"""What `recipe.holderpo.evaluate` consists of: model, data, plan, generation, answers."""

@@ -1,0 +1,1 @@
+"""One run: start, screen, log, summary."""

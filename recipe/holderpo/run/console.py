@@ -1,0 +1,128 @@
+"""A quiet screen: a progress bar and a line a step; everything else goes to a log file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from holderpo.studies.runs import held_out_accuracies
+from recipe.holderpo.checks.plan import Plan
+
+
+def announce(plan: Plan) -> None:
+    """Print the plan and its warnings."""
+    print("\n".join(plan.lines), flush=True)
+    for warning in plan.warnings:
+        print(f"warning    {warning}", flush=True)
+
+
+class Console:
+    """The original screen, kept while stdout and stderr of this process go to a log file."""
+
+    def __init__(self, log_path: Path) -> None:
+        """Send the file descriptors 1 and 2 to ``log_path``.
+
+        Ray forwards what its workers print to this process's stdout, so their output follows.
+        """
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        self.log_path = log_path
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not given back: libraries still write while the process ends.
+        self.screen: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
+        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        self._bar: tqdm | None = None
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar, and into the log."""
+        print(text, flush=True)
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=self.screen, flush=True)
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def start_bar(self, *, initial: int, total: int) -> None:
+        """Show the progress bar; on a screen that is no terminal the lines alone remain."""
+        self._bar = tqdm(
+            initial=initial,
+            total=total,
+            unit="step",
+            file=self.screen,
+            dynamic_ncols=True,
+            leave=False,
+            disable=not self.screen.isatty(),
+        )
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Advance the bar and print the step's line."""
+        if self._bar is not None and step > 0:
+            self._bar.set_postfix_str(_short(metrics), refresh=False)
+            self._bar.update(step - self._bar.n if not self._bar.disable else 0)
+        self.say(step_line(step, metrics))
+
+    def fail(self, text: str) -> None:
+        """Make ``text`` the last thing on the screen."""
+        self.end_bar()
+        self.say(text)
+
+    def fail_with(self, error: BaseException) -> None:
+        """Write the traceback to the log and the error that matters to the screen, last."""
+        traceback.print_exception(error, file=sys.stdout)
+        self.fail(f"details in {self.log_path}\nfailed: {essence(error)}")
+
+    def end_bar(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+# Columns of a step's line: metric, short label, format.
+_COLUMNS = (
+    ("critic/rewards/mean", "reward", "{:.3f}"),
+    ("holder/p", "p", "{:+.2f}"),
+    ("holder/p_positive", "p of A>0", "{:+.2f}"),
+    ("holder/p_negative", "p of A<0", "{:+.2f}"),
+    ("holder/ess_frac", "ess", "{:.3f}"),
+    ("holder/log_ratio_min", "ratio min", "{:+.2f}"),
+    ("holder/log_ratio_max", "max", "{:+.2f}"),
+    ("actor/grad_norm", "grad", "{:.2f}"),
+    ("timing_s/step", "seconds", "{:.1f}"),
+)
+
+
+def step_line(step: int, metrics: Mapping[str, float]) -> str:
+    """One compact line: ``step 12 | reward 0.713 | p +1.25 | ... | held-out 0.820``."""
+    parts = [f"step {step:>4}"]
+    parts += [
+        f"{label} {form.format(metrics[name])}" for name, label, form in _COLUMNS if name in metrics
+    ]
+    parts += [f"held-out {value:.3f}" for value in held_out_accuracies(metrics).values()]
+    return " | ".join(parts)
+
+
+def _short(metrics: Mapping[str, float]) -> str:
+    reward, p = metrics.get("critic/rewards/mean"), metrics.get("holder/p")
+    parts = [] if reward is None else [f"reward {reward:.3f}"]
+    return ", ".join(parts if p is None else [*parts, f"p {p:+.2f}"])
+
+
+def essence(error: BaseException) -> str:
+    """The error itself, without the remote tracebacks that Ray puts around it."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        error = cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 8:
+        lines = lines[-3:]
+    return f"{type(error).__name__}: " + " ".join(lines)

@@ -1,0 +1,110 @@
+"""Start Ray, run the trainer in the launching process, and end everything again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from omegaconf import DictConfig, OmegaConf
+
+from recipe.holderpo.run.console import Console
+from recipe.holderpo.run.environment import run_environment
+from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE, Phases
+from recipe.holderpo.run.recorder import METRICS_FILE, MetricsFile
+from recipe.holderpo.sections import plain
+
+# Settings of ray.init for an instance that it starts itself.
+OF_A_NEW_RAY = ("num_cpus", "num_gpus", "resources", "include_dashboard", "object_store_memory")
+_GRACE_SECONDS = 5.0
+
+
+def train(config: DictConfig, console: Console) -> None:
+    """Run the whole training in this process, with Ray actors for everything else.
+
+    verl's own entry point runs the trainer in one more Ray actor; here the launching process is
+    the driver, so that its errors, its keyboard and its screen are the user's.
+
+    Args:
+        config: the checked configuration.
+        console: where progress is shown.
+    """
+    phases = Phases(Path(config.run_dir) / PHASES_FILE)
+    import ray
+    import transfer_queue as tq
+    from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
+
+    os.environ["TRANSFER_QUEUE_ENABLE"] = "1"
+    runtime_env = get_ppo_ray_runtime_env(config)
+    runtime_env["env_vars"] |= run_environment(config) | {"TRANSFER_QUEUE_ENABLE": "1"}
+    # Merged deeply, the user's own entries last.
+    users = plain(config.ray_kwargs.ray_init)
+    ray_settings = plain(OmegaConf.merge({"runtime_env": runtime_env}, users))
+    if os.environ.get("RAY_ADDRESS") or ray_settings.get("address"):
+        # An instance that is up already has its resources; Ray refuses to be told of others.
+        ray_settings = {key: ray_settings[key] for key in ray_settings if key not in OF_A_NEW_RAY}
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        ray.init(**ray_settings)
+        phases.mark("Ray up")
+        # Again: ray.init has installed a handler of its own.
+        signal.signal(signal.SIGTERM, _interrupt)
+        config.transfer_queue.enable = True
+        OmegaConf.resolve(config)
+        tq.init(config.transfer_queue)
+        phases.mark("TransferQueue up")
+        _fit(config, console, phases)
+        tq.close()
+    finally:
+        _end_processes()
+
+
+def _fit(config: DictConfig, console: Console, phases: Phases) -> None:
+    from verl.trainer.ppo.v1 import AgentLoopManagerTQ
+    from verl.utils.import_utils import load_class_from_fqn
+
+    from recipe.holderpo.trainer import HolderTrainerSync
+
+    trainer = HolderTrainerSync(config=config)
+    trainer.metrics_file = MetricsFile(Path(config.run_dir) / METRICS_FILE)
+    trainer.on_step = console.step
+    manager_class = AgentLoopManagerTQ
+    if name := config.actor_rollout_ref.rollout.agent.get("agent_loop_manager_class"):
+        manager_class = load_class_from_fqn(name, "AgentLoopManager")
+    if hasattr(manager_class, "start_early"):
+        manager_class.start_early(config)
+    trainer.init()
+    phases.mark("actor and vLLM up")
+    agent_loop_manager = manager_class.create(
+        config=config,
+        llm_client=trainer.get_llm_client(),
+        teacher_client=trainer.get_teacher_client(),
+        reward_loop_worker_handles=trainer.get_reward_handles(),
+    )
+    if trainer.global_steps > 0:
+        console.say(f"resumed after step {trainer.global_steps}")
+    trainer.metrics_file.drop_after(trainer.global_steps)
+    trainer.on_first_update = lambda: phases.mark(FIRST_UPDATE)
+    console.start_bar(initial=trainer.global_steps, total=trainer.total_training_steps)
+    trainer.fit(agent_loop_manager)
+    trainer.logger.finish(exit_code=0)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_processes() -> None:
+    """Leave nothing running: Ray's own shutdown, then whatever of its processes is left."""
+    import ray
+
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_IGN)
+    started = psutil.Process().children(recursive=True)
+    ray.shutdown()
+    _, alive = psutil.wait_procs(started, timeout=_GRACE_SECONDS)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=_GRACE_SECONDS)

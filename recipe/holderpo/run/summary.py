@@ -1,0 +1,174 @@
+"""The end of a run: what was reached, in summary.json and one picture."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from holderpo.intervals import wilson_interval
+from holderpo.studies.diagrams import Diagram, draw_diagrams
+from holderpo.studies.runs import held_out_accuracies, held_out_accuracy
+from recipe.holderpo.checks.plan import make_plan
+from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE
+from recipe.holderpo.run.recorder import METRICS_FILE, read_metrics
+
+SUMMARY_FILE = "summary.json"
+PICTURE_FILE = "report.png"
+HELDOUT = "heldout accuracy"
+
+DIAGRAMS = (
+    Diagram(
+        "accuracy",
+        {"critic/rewards/mean": "reward, sampled", HELDOUT: "held out"},
+        (0.0, 1.02),
+    ),
+    Diagram(
+        "order p",
+        {"holder/p": "p", "holder/p_positive": "A > 0", "holder/p_negative": "A < 0"},
+    ),
+    Diagram(
+        "ESS fraction of the token weights",
+        {"holder/ess_frac": "mean", "holder/ess_frac_min": "smallest response"},
+        (0.0, 1.02),
+    ),
+    Diagram("entropy of the policy (nats)", {"actor/entropy": "entropy"}),
+    Diagram(
+        "clipped responses (fraction)",
+        {"holder/clip_frac_high": "above", "holder/clip_frac_low": "below"},
+        (0.0, None),
+    ),
+    Diagram(
+        "log-ratio of tokens (nats)",
+        {"holder/log_ratio_max": "largest", "holder/log_ratio_min": "smallest"},
+    ),
+)
+
+
+def write_report(config: DictConfig, *, seconds_total: float) -> list[str]:
+    """Write summary.json and report.png into the run's folder.
+
+    Args:
+        config: of the run.
+        seconds_total: from the start of the launching process to the end of training.
+
+    Returns:
+        Lines for the screen.
+    """
+    run_dir = Path(config.run_dir)
+    rows = read_metrics(run_dir / METRICS_FILE)
+    for row in rows:
+        accuracy = held_out_accuracy(row)
+        if accuracy is not None:
+            row[HELDOUT] = accuracy
+    draw_diagrams(rows, DIAGRAMS, run_dir / PICTURE_FILE, title=config.trainer.experiment_name)
+
+    summary = summarize(config, rows)
+    summary["seconds_total"] = seconds_total
+    # Of this very process: after a resume, to its first update.
+    phases = json.loads((run_dir / PHASES_FILE).read_text())
+    summary["seconds_to_first_step"] = phases[FIRST_UPDATE]
+    if config.report.measure_import:
+        summary["import_seconds"] = measure_import_seconds()
+    (run_dir / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
+    return screen_lines(summary, run_dir)
+
+
+def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The run in a few numbers.
+
+    Args:
+        config: of the run.
+        rows: of metrics.jsonl, with the held-out accuracy under ``HELDOUT``.
+
+    Returns:
+        JSON-serialisable summary; what was not measured is missing.
+    """
+    plan = make_plan(config)
+    steps = [row for row in rows if row["step"] > 0]
+    summary: dict[str, Any] = {
+        "experiment": config.trainer.experiment_name,
+        "seed": config.seed,
+        "steps": int(steps[-1]["step"]),
+        "rollouts_per_step": plan.rollouts_per_step,
+        "updates_per_step": plan.updates_per_step,
+        "seconds_per_step_median": statistics.median(row["timing_s/step"] for row in steps),
+        "reward_first": steps[0]["critic/rewards/mean"],
+        "reward_last": steps[-1]["critic/rewards/mean"],
+    }
+    for key, name in (("p", "holder/p"), ("ess_frac", "holder/ess_frac")):
+        if name in steps[-1]:
+            summary |= {f"{key}_first": steps[0][name], f"{key}_last": steps[-1][name]}
+    validated = [row for row in rows if HELDOUT in row]
+    num_heldout = _num_heldout(config)
+    if validated and num_heldout:
+        summary["num_heldout"] = num_heldout
+        if validated[0]["step"] == 0:
+            summary |= _accuracy("before", validated[0], num_heldout)
+        if validated[-1]["step"] > 0:
+            summary |= _accuracy("after", validated[-1], num_heldout)
+    return summary
+
+
+def _accuracy(when: str, row: Mapping[str, float], num_heldout: int) -> dict[str, Any]:
+    """Mean over the sets; an interval for one set, otherwise each set's accuracy."""
+    by_set = held_out_accuracies(row)
+    entries: dict[str, Any] = {f"accuracy_{when}": row[HELDOUT]}
+    if len(by_set) == 1:
+        interval = wilson_interval(round(row[HELDOUT] * num_heldout), num_heldout)
+        entries[f"accuracy_{when}_interval"] = list(interval)
+    else:
+        entries[f"accuracy_{when}_by_set"] = by_set
+    return entries
+
+
+def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
+    """The summary as a person reads it."""
+    lines = [""]
+    for when in ("before", "after"):
+        if f"accuracy_{when}" not in summary:
+            continue
+        if f"accuracy_{when}_interval" in summary:
+            low, high = summary[f"accuracy_{when}_interval"]
+            more = f"95 % interval {100 * low:.1f} to {100 * high:.1f}, "
+            more += f"{summary['num_heldout']} problems"
+        else:
+            by_set = summary[f"accuracy_{when}_by_set"]
+            more = "mean of " + ", ".join(f"{name} {100 * by_set[name]:.1f}" for name in by_set)
+        lines.append(
+            f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  ({more})"
+        )
+    lines.append(f"sampled reward    {summary['reward_first']:.3f} -> {summary['reward_last']:.3f}")
+    lines.append(
+        f"time              {summary['seconds_total']:.0f} s in all, "
+        f"{summary['seconds_per_step_median']:.1f} s a step"
+    )
+    lines.append(f"picture           {run_dir / PICTURE_FILE}")
+    lines.append(f"numbers           {run_dir / SUMMARY_FILE}, {run_dir / METRICS_FILE}")
+    return lines
+
+
+def measure_import_seconds() -> float:
+    """Seconds that one fresh process needs to import verl's trainer and vLLM.
+
+    The yardstick for start-up times on this machine at this moment.
+    """
+    modules = "import verl.trainer.ppo.v1, vllm.entrypoints.openai.api_server"
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", modules], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def _num_heldout(config: DictConfig) -> int:
+    """Held-out problems: distinct ones of the last validation dump."""
+    folder = Path(config.trainer.validation_data_dir)
+    dumps = sorted(folder.glob("*.jsonl"), key=lambda path: int(path.stem))
+    lines = dumps[-1].read_text().splitlines() if dumps else []
+    return len({json.loads(line)["input"] for line in lines})

@@ -1,0 +1,1 @@
+"""``python -m recipe.holderpo.sweep``: many runs, resumable."""
