@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.files import LocatedRow
-from holderpo.grading.normalization import clean_gold
+from holderpo.grading.answer_text import clean_gold
 
 Row = Mapping[str, Any]
 

@@ -1,6 +1,16 @@
-"""The mathematics grader: ``grade`` one answer, ``grade_many``, ``agrade`` in a coroutine."""
+"""The mathematics grader: ``grade`` one answer, ``grade_many``, ``agrade`` in a coroutine.
 
-from holderpo.grading.grader import agrade, grade, grade_many
-from holderpo.grading.verdict import Status, Verdict
+The way of a response through the modules:
+
+1. ``grader`` checks the arguments, remembers outcomes, and gives the verdict in the end.
+2. ``answer_text`` finds the answer in the response and gives it and the golds one spelling.
+3. ``quick`` compares them exactly, in the caller. It takes both apart with ``structure`` and asks
+   ``words``, ``equations``, ``numbers`` and ``parts`` (lists, tuples, intervals, matrices).
+4. ``pool`` hands what is left open to grading processes, and kills those that are stuck; ``worker``
+   is such a process, with limits of time and memory.
+5. ``symbolic`` compares there: as ``quick``, with math-verify for what it leaves open.
+"""
+
+from holderpo.grading.grader import Status, Verdict, agrade, grade, grade_many
 
 __all__ = ["Status", "Verdict", "agrade", "grade", "grade_many"]

@@ -13,15 +13,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
 from numbers import Real
 from typing import Any
 
-from holderpo.grading.extraction import extract_answer
-from holderpo.grading.normalization import clean_gold
+from holderpo.grading.answer_text import clean_gold, extract_answer
 from holderpo.grading.pool import shared_pool
 from holderpo.grading.quick import MAX_ANSWER_CHARACTERS, quick_match
 from holderpo.grading.structure import depth_of
-from holderpo.grading.verdict import Status, Verdict
 
 Gold = str | float | Sequence[str] | Sequence[float]
 
@@ -31,6 +31,36 @@ REMEMBERED_VERDICTS = 4096
 # Brackets inside brackets; the deepest gold answer of the data sets has 4, and a parser of
 # hundreds only runs out of time.
 MAX_DEPTH = 50
+
+
+class Status(StrEnum):
+    """Why an answer has its score."""
+
+    CORRECT = "correct"
+    """Equal to a gold answer."""
+    WRONG = "wrong"
+    """Understood, and equal to none."""
+    NO_ANSWER = "no_answer"
+    """Nothing in a box or in answer tags, or nothing inside them."""
+    UNPARSEABLE = "unparseable"
+    """An answer was given that cannot be read as mathematics and is not the gold's text either."""
+    TIMEOUT = "timeout"
+    """Grading took longer or more memory than allowed; its process was ended."""
+    ERROR = "error"
+    """The grader failed; the answer may be right."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Score of one answer and its reason."""
+
+    score: float
+    """1 if correct, else 0."""
+    answer: str | None
+    """What was graded: the answer extracted from the response; none if there was none."""
+    status: Status
+    """The reason."""
+
 
 # Outcomes that would be the same another time.
 _DEFINITE = (Status.CORRECT, Status.WRONG, Status.UNPARSEABLE)

@@ -16,17 +16,17 @@ import math
 import re
 from collections.abc import Callable
 
+from holderpo.grading.answer_text import clean
 from holderpo.grading.equations import match_chains, without_left_sides
-from holderpo.grading.intervals import as_intervals
-from holderpo.grading.lists import (
+from holderpo.grading.numbers import parse_number, same_number
+from holderpo.grading.parts import (
+    as_intervals,
     match_lists,
     match_matrices,
     match_named,
     match_tuples,
     match_unions,
 )
-from holderpo.grading.normalization import clean
-from holderpo.grading.numbers import parse_number, same_number
 from holderpo.grading.structure import bracketed, depth_of
 from holderpo.grading.words import (
     NOT_MINE,

@@ -8,8 +8,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from holderpo.grading.grader import DEFAULT_TIMEOUT_SECONDS, agrade
-from holderpo.grading.verdict import Status
+from holderpo.grading.grader import DEFAULT_TIMEOUT_SECONDS, Status, agrade
 
 # Statuses without a verdict; each is a key of the result, 0 or 1, and on average a share.
 FAILURES = (Status.NO_ANSWER, Status.UNPARSEABLE, Status.TIMEOUT, Status.ERROR)

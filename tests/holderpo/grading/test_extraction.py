@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from holderpo.grading.extraction import SEARCHED_CHARACTERS, extract_answer
+from holderpo.grading.answer_text import SEARCHED_CHARACTERS, extract_answer
 
 
 @pytest.mark.parametrize(

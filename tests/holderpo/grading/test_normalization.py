@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from holderpo.grading.normalization import clean, clean_gold
+from holderpo.grading.answer_text import clean, clean_gold
 from tests.holderpo.grading.math_files import NAMES, stored_answers
 
 

@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from holderpo.grading.extraction import extract_answer
-from holderpo.grading.normalization import clean_gold
+from holderpo.grading.answer_text import clean_gold, extract_answer
 from holderpo.grading.quick import MAX_ANSWER_CHARACTERS, quick_match
 from tests.holderpo.grading.math_files import NAMES, answer_table, stored_answers
 

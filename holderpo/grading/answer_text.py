@@ -1,15 +1,98 @@
-r"""One spelling for the many ways the same answer is typed, in LaTeX, Unicode or plain text.
+r"""From a response to the text that is compared.
 
-``clean`` is applied to both sides before they are compared, ``clean_gold`` once when a data set is
-prepared. Neither changes a value; what is a number, a list or a unit is decided by ``quick``.
+``extract_answer`` finds the answer: the last complete box or the last closed pair of answer tags.
+Nothing outside of them counts, and nothing of the prompt: the caller passes the response alone. It
+takes time linear in the length of the response, at most ``SEARCHED_CHARACTERS``. A box that is
+never closed is no answer, but it does not take an earlier complete one back: a response cut off
+while it repeats its answer has given it. Where a truncated response should earn nothing at all,
+the reward manager sees to that; it knows the number of tokens.
+
+``clean`` gives the many ways the same answer is typed, in LaTeX, Unicode or plain text, one
+spelling. It is applied to both sides before they are compared, ``clean_gold`` once when a data set
+is prepared. Neither changes a value; what is a number, a list or a unit is decided by ``quick``.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+# A response is searched from its end; an answer further away than this is not found.
+SEARCHED_CHARACTERS = 65_536
+
+# A box opens (a backslash may be doubled), an escaped character (\{ is no brace), or a brace.
+_BOX_TOKEN = re.compile(r"(\\{1,2}(?:boxed|fbox)\s*\{)|\\.|([{}])", re.DOTALL)
+# \boxed 5: LaTeX boxes what follows; here one run of digits or one letter.
+_BARE = re.compile(r"\\boxed\s+(-?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
+_OPEN_TAG, _CLOSE_TAG = "<answer>", "</answer>"
+
+Span = tuple[int, int]
+
+
+def extract_answer(response: str) -> str | None:
+    r"""The answer of a response: its last complete ``\boxed{...}`` or ``<answer>...</answer>``.
+
+    Whichever of the two ends last counts, also if it is empty: a response that ends in an empty
+    box has no answer. A box inside the tags, or tags inside the box, hold the answer. Of nested
+    boxes the outer one counts. ``\fbox{...}`` and ``\boxed 5`` are boxes too.
+
+    Args:
+        response: what the model wrote, without the prompt; searched are the last
+            ``SEARCHED_CHARACTERS`` characters.
+
+    Returns:
+        The answer, stripped, of any length (``quick.MAX_ANSWER_CHARACTERS`` are compared); none if
+        there is none or it is empty.
+    """
+    text = response[-SEARCHED_CHARACTERS:]
+    box, tag = _last_box(text), _last_tag(text)
+    if box is None and tag is None:
+        return None
+    if box is None or (tag is not None and tag[1] + len(_CLOSE_TAG) > box[1]):
+        assert tag is not None
+        return _within(text[slice(*tag)], _last_box)
+    return _within(text[slice(*box)], _last_tag)
+
+
+def _within(content: str, last: Callable[[str], Span | None]) -> str | None:
+    """The content, or what is marked inside of it."""
+    inner = last(content)
+    return (content if inner is None else content[slice(*inner)]).strip() or None
+
+
+def _last_box(text: str) -> Span | None:
+    """Start and end of the content of the box that is closed last."""
+    last: Span | None = None
+    opened: list[int] = []  # Where each open brace's content starts; -1 for a brace of no box.
+    first = min((text.find(name) for name in ("\\boxed", "\\fbox") if name in text), default=-1)
+    if first < 0:
+        return None
+    for match in _BOX_TOKEN.finditer(text, first):
+        if match[1]:
+            opened.append(match.end())
+        elif match[2] == "{":
+            opened.append(-1)
+        elif match[2] == "}" and opened:
+            start = opened.pop()
+            if start >= 0:
+                last = (start, match.start())
+    for match in _BARE.finditer(text, last[1] if last else first):
+        last = match.span(1)
+    return last
+
+
+def _last_tag(text: str) -> Span | None:
+    """Start and end of the content of the last closed pair of answer tags."""
+    # Not lower(): it changes the length of some texts.
+    lowered = re.sub("[A-Z]+", lambda m: m[0].lower(), text)
+    opening = lowered.rfind(_OPEN_TAG, 0, max(lowered.rfind(_CLOSE_TAG), 0))
+    if opening < 0:
+        return None
+    start = opening + len(_OPEN_TAG)
+    return start, lowered.find(_CLOSE_TAG, start)
+
 
 _SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
@@ -65,7 +148,9 @@ _FRACTIONS = {
 _CHARACTERS = str.maketrans(_SYMBOLS | _GREEK | _FRACTIONS)
 
 # What TeX takes for an argument without braces.
-_TOKEN = r"[0-9a-zA-Z]|\\(?!frac|binom|sqrt|text|left|right|begin|end)[a-zA-Z]+(?!\s*[{\[a-zA-Z])"
+_BARE_ARGUMENT = (
+    r"[0-9a-zA-Z]|\\(?!frac|binom|sqrt|text|left|right|begin|end)[a-zA-Z]+(?!\s*[{\[a-zA-Z])"
+)
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -137,9 +222,9 @@ _REWRITES = [
         (r"\\[#_](?![a-zA-Z])", " "),
         (r"(\\(?!frac|sqrt|text|begin|end|binom)[a-zA-Z]+)\s*\{\s*\}", r"\1 "),
         # Arguments without braces: \frac12, \sqrt2, \sqrt[3]4, \binom52; TeX's \over, \root, \of.
-        (rf"\\(frac|binom)\s*({_TOKEN})\s*({_TOKEN})", r"\\\1{\2}{\3}"),
-        (rf"\\(frac|binom)\s*({_TOKEN})\s*\{{", r"\\\1{\2}{"),
-        (rf"(\\(?:frac|binom)\s*\{{[^{{}}]*\}})\s*({_TOKEN})", r"\1{\2}"),
+        (rf"\\(frac|binom)\s*({_BARE_ARGUMENT})\s*({_BARE_ARGUMENT})", r"\\\1{\2}{\3}"),
+        (rf"\\(frac|binom)\s*({_BARE_ARGUMENT})\s*\{{", r"\\\1{\2}{"),
+        (rf"(\\(?:frac|binom)\s*\{{[^{{}}]*\}})\s*({_BARE_ARGUMENT})", r"\1{\2}"),
         (r"\\(d{1,3}ot|hat|bar|vec|tilde)\s+([a-zA-Z])", r"\\\1{\2}"),
         (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\\sqrt\s*((?:\[[^\[\]]*\])?)\s*([0-9]+(?=\s*$|[^0-9.])|[0-9a-zA-Z])", r"\\sqrt\1{\2}"),
