@@ -179,6 +179,21 @@ def test_tokens_ahead_of_the_others_lose_weight_for_both_signs():
     )
 
 
+def test_order_of_size_one_weighs_tokens_by_the_inverse_ratio_or_the_ratio():
+    log_ratio, advantages = batch()
+    of_a_fresh_token = 15 * pull(log_ratio, advantages, orders(1.0, log_ratio, advantages))
+    ratio, is_good = log_ratio.exp(), advantages > 0
+    harmonic = 1 / (1 / ratio).mean(-1, keepdim=True)
+    expected = torch.where(is_good[:, None], harmonic.square() / ratio, ratio)
+    torch.testing.assert_close(of_a_fresh_token, expected, rtol=1e-12, atol=0)
+    # Relative to each other, the tokens of a response weigh 1/r or r.
+    shares = of_a_fresh_token / of_a_fresh_token.sum(-1, keepdim=True)
+    bare = torch.where(is_good[:, None], 1 / ratio, ratio)
+    torch.testing.assert_close(shares, bare / bare.sum(-1, keepdim=True), rtol=1e-12, atol=0)
+    sums = (of_a_fresh_token[is_good] / 15).sum(-1)
+    torch.testing.assert_close(sums, harmonic[is_good, 0], rtol=1e-12, atol=0)
+
+
 def flow(log_ratio, advantages, p, num_steps, step_size):
     """Progress along gradient ascent with orthogonal token gradients of norm 1; (steps, B, T)."""
     path = [progress(log_ratio, advantages)]
