@@ -1,10 +1,9 @@
-"""What gets installed, and the tables of the README."""
+"""What gets installed."""
 
 import subprocess
 import sys
 import zipfile
 
-from holderpo.metrics import metrics_table
 from recipe.holderpo.main import config_dir
 
 REPOSITORY = config_dir().parent
@@ -39,7 +38,3 @@ def test_the_wheel_holds_the_two_packages_and_the_configs_only(tmp_path):
     packages |= {path.parent for path in (REPOSITORY / "recipe").rglob("*.py")}
     for package in packages:
         assert f"{package.relative_to(REPOSITORY).as_posix()}/__init__.py" in names
-
-
-def test_readme_holds_the_table_of_metrics_as_generated():
-    assert metrics_table() in (REPOSITORY / "README.md").read_text()
