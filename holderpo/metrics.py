@@ -1,8 +1,53 @@
-"""The one table of this project's metric names; ``python -m holderpo.metrics`` prints it."""
+"""Names of the metrics, and the table that explains them.
+
+``python -m holderpo.metrics`` prints the table.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+PREFIX = "holder/"
+
+# Described in the table below.
+P = "holder/p"
+P_POSITIVE = "holder/p_positive"
+P_NEGATIVE = "holder/p_negative"
+P_MEAN = "holder/p_mean"
+ESS_FRAC = "holder/ess_frac"
+ESS_FRAC_POSITIVE = "holder/ess_frac_positive"
+ESS_FRAC_NEGATIVE = "holder/ess_frac_negative"
+ESS_FRAC_MIN = "holder/ess_frac_min"
+WEIGHT_ENTROPY_FRAC = "holder/weight_entropy_frac"
+HHI = "holder/hhi"
+TOP_TOKEN_SHARE = "holder/top_token_share"
+SECOND_MOMENT = "holder/second_moment"
+LOG_RATIO_STD = "holder/log_ratio_std"
+LOG_RATIO_STD_POSITIVE = "holder/log_ratio_std_positive"
+LOG_RATIO_STD_NEGATIVE = "holder/log_ratio_std_negative"
+LOG_RATIO_MIN = "holder/log_ratio_min"
+LOG_RATIO_MAX = "holder/log_ratio_max"
+LOG_RATIO_Q05 = "holder/log_ratio_q05"
+LOG_RATIO_Q95 = "holder/log_ratio_q95"
+CLIP_FRAC_HIGH = "holder/clip_frac_high"
+CLIP_FRAC_LOW = "holder/clip_frac_low"
+CLIP_FRAC_DUAL = "holder/clip_frac_dual"
+TOKEN_CLIP_FRAC_HIGH = "holder/token_clip_frac_high"
+TOKEN_CLIP_FRAC_LOW = "holder/token_clip_frac_low"
+TOKEN_HELD_FRAC = "holder/token_held_frac"
+SATURATED_FRAC = "holder/saturated_frac"
+GROUP_NO_SIGNAL_FRAC = "group/no_signal_frac"
+REWARD_NO_ANSWER_FRAC = "reward/no_answer_frac"
+REWARD_UNPARSEABLE_FRAC = "reward/unparseable_frac"
+REWARD_TIMEOUT_FRAC = "reward/timeout_frac"
+REWARD_ERROR_FRAC = "reward/error_frac"
+REWARD_TRUNCATED_FRAC = "reward/truncated_frac"
+
+# verl's own that this project reads.
+REWARD_MEAN = "critic/rewards/mean"
+POLICY_ENTROPY = "actor/entropy"
+GRADIENT_NORM = "actor/grad_norm"
+STEP_SECONDS = "timing_s/step"
 
 
 class MetricInfo(NamedTuple):
@@ -21,219 +66,219 @@ class MetricInfo(NamedTuple):
 
 
 METRICS: tuple[MetricInfo, ...] = (
-    MetricInfo("holder/p", "order", "value", "as scheduled", "schedule or resume is wrong"),
+    MetricInfo(P, "order", "value", "as scheduled", "schedule or resume is wrong"),
     MetricInfo(
-        "holder/p_positive",
+        P_POSITIVE,
         "order",
         "value, with an order for each sign of the advantage",
         "as scheduled",
         "schedule or resume is wrong",
     ),
     MetricInfo(
-        "holder/p_negative",
+        P_NEGATIVE,
         "order",
         "value, with an order for each sign of the advantage",
         "as scheduled",
         "schedule or resume is wrong",
     ),
     MetricInfo(
-        "holder/p_mean",
+        P_MEAN,
         "order",
         "mean over responses, where they have their own orders",
         "within the bounds",
         "at one bound throughout: the rule does nothing",
     ),
     MetricInfo(
-        "holder/ess_frac",
+        ESS_FRAC,
         "fraction of tokens",
         "mean over responses",
         "0.7 to 1",
         "near 0: few tokens carry the gradient; 1 throughout: p has no effect",
     ),
     MetricInfo(
-        "holder/ess_frac_positive",
+        ESS_FRAC_POSITIVE,
         "fraction of tokens",
         "mean over responses with a positive advantage",
         "0.7 to 1",
         "as holder/ess_frac",
     ),
     MetricInfo(
-        "holder/ess_frac_negative",
+        ESS_FRAC_NEGATIVE,
         "fraction of tokens",
         "mean over responses with a negative advantage",
         "0.7 to 1",
         "as holder/ess_frac",
     ),
     MetricInfo(
-        "holder/ess_frac_min",
+        ESS_FRAC_MIN,
         "fraction of tokens",
         "minimum over responses",
         "above 1/T",
         "1/T: one token carries a whole response",
     ),
     MetricInfo(
-        "holder/weight_entropy_frac",
+        WEIGHT_ENTROPY_FRAC,
         "fraction of ln T",
         "mean over responses",
         "0.9 to 1",
         "low: the gradient is concentrated on few tokens",
     ),
     MetricInfo(
-        "holder/hhi",
+        HHI,
         "sum of squared weights",
         "mean over responses",
         "near 1/T",
         "near 1: one token carries a whole response",
     ),
     MetricInfo(
-        "holder/top_token_share",
+        TOP_TOKEN_SHARE,
         "fraction of the weight",
         "mean over responses of the share of the tenth of the tokens with the largest weights",
         "0.1 to 0.3",
         "near 1: a tenth of the tokens carries the gradient",
     ),
     MetricInfo(
-        "holder/second_moment",
+        SECOND_MOMENT,
         "rho^2 sum W^2",
         "mean over responses",
         "near 1/T",
         "far above 1/T: the gradient's second moment (Theorem 7) is what p makes it",
     ),
     MetricInfo(
-        "holder/log_ratio_std",
+        LOG_RATIO_STD,
         "nats",
         "mean over responses of the spread over tokens",
         "0.01 to 0.5",
         "0: every ratio is 1 and p has no effect; above 1: updates are too large",
     ),
     MetricInfo(
-        "holder/log_ratio_std_positive",
+        LOG_RATIO_STD_POSITIVE,
         "nats",
         "mean over responses with a positive advantage",
         "0.01 to 0.5",
         "as holder/log_ratio_std",
     ),
     MetricInfo(
-        "holder/log_ratio_std_negative",
+        LOG_RATIO_STD_NEGATIVE,
         "nats",
         "mean over responses with a negative advantage",
         "0.01 to 0.5",
         "as holder/log_ratio_std",
     ),
     MetricInfo(
-        "holder/log_ratio_min",
+        LOG_RATIO_MIN,
         "nats",
         "minimum over tokens",
         "above -5",
         "a token's probability has collapsed",
     ),
     MetricInfo(
-        "holder/log_ratio_max",
+        LOG_RATIO_MAX,
         "nats",
         "maximum over tokens",
         "below 3",
         "a token's probability has exploded",
     ),
     MetricInfo(
-        "holder/log_ratio_q05",
+        LOG_RATIO_Q05,
         "nats",
         "mean over responses of the 5 % quantile over tokens",
         "above -1",
         "many tokens became unlikely: updates are too large",
     ),
     MetricInfo(
-        "holder/log_ratio_q95",
+        LOG_RATIO_Q95,
         "nats",
         "mean over responses of the 95 % quantile over tokens",
         "below 1",
         "many tokens became likely: updates are too large",
     ),
     MetricInfo(
-        "holder/clip_frac_high",
+        CLIP_FRAC_HIGH,
         "fraction of responses",
         "mean over responses, 0 with token clipping",
         "0 to 0.2",
         "high: the clip, not p, decides what is learnt",
     ),
     MetricInfo(
-        "holder/clip_frac_low",
+        CLIP_FRAC_LOW,
         "fraction of responses",
         "mean over responses, 0 with token clipping",
         "0 to 0.2",
         "high: the clip, not p, decides what is learnt",
     ),
     MetricInfo(
-        "holder/clip_frac_dual",
+        CLIP_FRAC_DUAL,
         "fraction of responses",
         "mean over responses, with token clipping of the share of their tokens",
         "0",
         "above 0: the dual clip holds responses that became far too likely",
     ),
     MetricInfo(
-        "holder/token_clip_frac_high",
+        TOKEN_CLIP_FRAC_HIGH,
         "fraction of tokens",
         "mean over responses of the share of tokens above 1 + clip_high with positive advantage",
         "0 to 0.2",
         "high: with token clipping these tokens have no gradient",
     ),
     MetricInfo(
-        "holder/token_clip_frac_low",
+        TOKEN_CLIP_FRAC_LOW,
         "fraction of tokens",
         "mean over responses of the share of tokens below 1 - clip_low with negative advantage",
         "0 to 0.2",
         "high: with token clipping these tokens have no gradient",
     ),
     MetricInfo(
-        "holder/token_held_frac",
+        TOKEN_HELD_FRAC,
         "fraction of tokens",
         "mean over responses of the share of tokens held by the token clip, 0 without one",
         "0 to 0.2",
         "high: the clip, not p, decides what is learnt",
     ),
     MetricInfo(
-        "holder/saturated_frac",
+        SATURATED_FRAC,
         "fraction of responses",
         "mean over responses",
         "0",
         "above 0: ratios are held at exp(20); far too large updates",
     ),
     MetricInfo(
-        "group/no_signal_frac",
+        GROUP_NO_SIGNAL_FRAC,
         "fraction of groups",
         "mean over groups",
         "below 0.8",
         "1: all rewards within every group are equal, nothing is learnt",
     ),
     MetricInfo(
-        "reward/no_answer_frac",
+        REWARD_NO_ANSWER_FRAC,
         "fraction of responses",
         "mean over responses",
         "falling to 0.05",
         "rising: boxes or answer tags are no longer written, or not closed in time",
     ),
     MetricInfo(
-        "reward/unparseable_frac",
+        REWARD_UNPARSEABLE_FRAC,
         "fraction of responses",
         "mean over responses",
         "below 0.05",
         "rising: answers are no mathematics",
     ),
     MetricInfo(
-        "reward/timeout_frac",
+        REWARD_TIMEOUT_FRAC,
         "fraction of responses",
         "mean over responses",
         "below 0.01",
         "rising: answers are written that no grader can finish; look at the rollouts",
     ),
     MetricInfo(
-        "reward/error_frac",
+        REWARD_ERROR_FRAC,
         "fraction of responses",
         "mean over responses",
         "0",
         "above 0: the grader fails, rewards are missing; the log says why",
     ),
     MetricInfo(
-        "reward/truncated_frac",
+        REWARD_TRUNCATED_FRAC,
         "fraction of responses",
         "mean over responses",
         "below 0.1",

@@ -1,7 +1,7 @@
 """Who decides p: schedules, rules on measured statistics, and the controllers that follow them."""
 
 from holderpo.control.build import build_controller
-from holderpo.control.controllers import Controller, ScheduledOrder
+from holderpo.control.controllers import Controller
 from holderpo.control.rules import RoundStatistics
 
-__all__ = ["Controller", "RoundStatistics", "ScheduledOrder", "build_controller"]
+__all__ = ["Controller", "RoundStatistics", "build_controller"]

@@ -1,24 +1,27 @@
-"""Who decides p: one class for each way of doing it, all with one interface.
+"""Controllers: what the trainer asks for a round's order, with its state in the checkpoint.
 
-Each is owned by the driver and saved with every checkpoint; holderpo.control.build builds them.
+One class for each way to decide: by the step or the response alone, by feedback, by sign.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Protocol
 
-from holderpo.control.order import ClipAwareOrder, Order, OrderBySign, UniformOrder
-from holderpo.control.rules import Quantities, RoundStatistics, Rule
-from holderpo.control.schedule import Schedule
-
-METRIC = "holder/p"
+from holderpo.control.order import Order, OrderBySign, UniformOrder
+from holderpo.control.rules import FeedbackRule, Quantities, RoundStatistics
+from holderpo.control.schedule import Schedule, is_schedule
+from holderpo.metrics import P
 
 
 class Controller(Protocol):
-    """What the trainer asks of whatever decides p. ``step`` counts completed rollout rounds."""
+    """Owned by the driver. ``step`` counts completed rollout rounds."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Names of the fields of :class:`RoundStatistics` without which it is blind."""
 
     @property
     def second_moment_orders(self) -> tuple[float, ...]:
@@ -27,6 +30,18 @@ class Controller(Protocol):
     @property
     def schedules(self) -> Mapping[str, Schedule]:
         """Every schedule it follows, by the name of its section in the configuration."""
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """Name of every rule that is no schedule, by its section in the configuration."""
+
+    def warnings(self, num_rounds: int, num_updates: int) -> Iterator[str]:
+        """What is asked for and a run cannot do.
+
+        Args:
+            num_rounds: rollout rounds of the run.
+            num_updates: optimiser steps per rollout round.
+        """
 
     def order(self, step: int) -> Order:
         """The order of the round after ``step`` completed ones, for the actors."""
@@ -47,110 +62,87 @@ class Controller(Protocol):
         """Restore :meth:`state_dict`; raises ValueError if it belongs to another controller."""
 
 
-class ScheduledOrder:
-    """p follows a schedule of the step; nothing to remember but which schedule it was."""
+class OpenLoopController:
+    """Nothing is learnt from the rounds: p is a schedule's, or each response's own."""
 
+    reads: frozenset[str] = frozenset()
     second_moment_orders: tuple[float, ...] = ()
 
-    def __init__(self, schedule: Schedule, field: str = "p") -> None:
-        self.schedule = schedule
-        self.field = field
+    def __init__(self, source: Any, field: str = "p") -> None:
+        """Follow a schedule, or hand out one order for all rounds.
 
-    @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """The schedule."""
-        return {self.field: self.schedule}
+        Args:
+            source: a schedule or an order; frozen.
+            field: where it stands in the configuration, for errors.
+        """
+        self.source = source
+        self.field = field
+        self.schedules: Mapping[str, Schedule] = {field: source} if is_schedule(source) else {}
+        self.rules = {} if self.schedules else {field: type(source).__name__}
+
+    def warnings(self, num_rounds: int, num_updates: int) -> Iterator[str]:
+        """None."""
+        yield from ()
 
     def order(self, step: int) -> Order:
-        """The schedule's value at ``step``."""
-        return UniformOrder(self.schedule.value(step))
+        """The schedule's value at ``step``, or the one order."""
+        return UniformOrder(self.source.at(step)) if self.schedules else self.source
 
     def value(self, step: int) -> Mapping[str, float]:
-        """The schedule's value at ``step``."""
-        return {METRIC: self.schedule.value(step)}
+        """The schedule's value at ``step``; nothing where only the actors know the orders."""
+        return {P: self.source.at(step)} if self.schedules else {}
 
     def update(self, step: int, statistics: RoundStatistics) -> None:
         """Nothing to learn."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The schedule's kind and fields."""
-        return {"configuration": _describe(self.schedule)}
+        """The kind and the fields of what it follows."""
+        return {"configuration": _describe(self.source)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Raises ValueError if the checkpoint was written under another one: p would jump."""
-        _check_configuration(self.field, state, _describe(self.schedule))
+        _check_configuration(self.field, state, _describe(self.source))
 
 
-class PerSequenceOrder:
-    """Every response gets its own order, from its own ratios; nothing to remember."""
-
-    second_moment_orders: tuple[float, ...] = ()
-
-    def __init__(self, order: ClipAwareOrder, field: str = "p") -> None:
-        self._order = order
-        self.field = field
-
-    @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """None."""
-        return {}
-
-    def order(self, step: int) -> Order:
-        """The same rule in every round."""
-        return self._order
-
-    def value(self, step: int) -> Mapping[str, float]:
-        """Nothing: only the actors know the orders."""
-        return {}
-
-    def update(self, step: int, statistics: RoundStatistics) -> None:
-        """Nothing to learn."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The rule and its fields."""
-        return {"configuration": _describe(self._order)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises ValueError if the checkpoint was written under another rule."""
-        _check_configuration(self.field, state, _describe(self._order))
-
-
-@dataclass(frozen=True)
-class AdaptiveSettings:
-    """A rule and what keeps it in check."""
-
-    rule: Rule
-    """Proposes p from a round's statistics."""
-    start: float
-    """Order until the first usable statistics, within the bounds."""
-    low: float
-    """Smallest order ever handed out."""
-    high: float
-    """Largest order ever handed out."""
-    max_change: float = 0.5
-    """Largest change of p from one round to the next, > 0."""
-    smoothing: float = 0.5
-    """Weight of the newest round in the running mean of what the rule measures, in (0, 1]."""
-
-
-class AdaptiveOrder:
+class FeedbackController:
     """p follows a rule on measured statistics: smoothed, bounded, limited in its rate of change."""
 
-    def __init__(self, settings: AdaptiveSettings, field: str = "p") -> None:
-        self.settings = settings
+    def __init__(self, rule: FeedbackRule, field: str = "p") -> None:
+        """Start at the rule's ``start``.
+
+        Args:
+            rule: proposes p.
+            field: where it stands in the configuration, for errors.
+        """
+        self.rule = rule
         self.field = field
-        self._p = settings.start
+        self._p = float(rule.start)
         self._smoothed: Quantities | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Those of the rule."""
+        return self.rule.reads
 
     @property
     def second_moment_orders(self) -> tuple[float, ...]:
         """Those of the rule."""
-        return self.settings.rule.second_moment_orders
+        return self.rule.second_moment_orders
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
         """Those of the rule."""
-        return {f"{self.field}.{name}": s for name, s in self.settings.rule.schedules.items()}
+        return {f"{self.field}.{name}": s for name, s in self.rule.schedules.items()}
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """The rule."""
+        return {self.field: type(self.rule).__name__}
+
+    def warnings(self, num_rounds: int, num_updates: int) -> Iterator[str]:
+        """Those of the rule."""
+        for warning in self.rule.warnings(num_rounds, num_updates):
+            yield f"{self.field}.{warning}"
 
     def order(self, step: int) -> Order:
         """The present order; ``step`` was taken into account by the last update."""
@@ -158,7 +150,7 @@ class AdaptiveOrder:
 
     def value(self, step: int) -> Mapping[str, float]:
         """The present order."""
-        return {METRIC: self._p}
+        return {P: self._p}
 
     def update(self, step: int, statistics: RoundStatistics) -> None:
         """Move p towards what the rule proposes for the next round.
@@ -167,23 +159,22 @@ class AdaptiveOrder:
             step: the round the statistics are of, as it was given to :meth:`order`.
             statistics: of that round; whatever of them is missing or NaN leaves p as it is.
         """
-        settings = self.settings
-        measured = settings.rule.measure(statistics, self._p)
+        rule = self.rule
+        measured = rule.measure(statistics, self._p)
         if measured is None or not all(math.isfinite(quantity) for quantity in measured):
             return
         before = measured if self._smoothed is None else self._smoothed
         self._smoothed = tuple(
-            old + settings.smoothing * (new - old)
-            for old, new in zip(before, measured, strict=True)
+            old + rule.smoothing * (new - old) for old, new in zip(before, measured, strict=True)
         )
-        proposed = settings.rule.propose(self._smoothed, step + 1)
-        change = min(max(proposed - self._p, -settings.max_change), settings.max_change)
-        self._p = min(max(self._p + change, settings.low), settings.high)
+        proposed = rule.propose(self._smoothed, step + 1)
+        change = min(max(proposed - self._p, -rule.max_change), rule.max_change)
+        self._p = min(max(self._p + change, float(rule.low)), float(rule.high))
 
     def state_dict(self) -> dict[str, Any]:
         """The configuration, p, and the running means."""
         smoothed = None if self._smoothed is None else list(self._smoothed)
-        return {"configuration": _describe(self.settings), "p": self._p, "smoothed": smoothed}
+        return {"configuration": _describe(self.rule), "p": self._p, "smoothed": smoothed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore p and the running means.
@@ -191,9 +182,9 @@ class AdaptiveOrder:
         Raises:
             ValueError: if they were written under another configuration, or are not numbers.
         """
-        _check_configuration(self.field, state, _describe(self.settings))
+        _check_configuration(self.field, state, _describe(self.rule))
         p, smoothed = state.get("p"), state.get("smoothed")
-        is_number = isinstance(p, float) and self.settings.low <= p <= self.settings.high
+        is_number = isinstance(p, float) and self.rule.low <= p <= self.rule.high
         if not is_number or not (smoothed is None or _are_finite(smoothed)):
             raise ValueError(
                 f"{self.field}: the checkpoint's order is {p!r}, its running means {smoothed!r}; "
@@ -204,35 +195,54 @@ class AdaptiveOrder:
         self._smoothed = None if smoothed is None else tuple(smoothed)
 
 
-class SignMatchedOrder:
+class SignMatchedController:
     """One controller for responses of positive advantage, another for those of negative."""
 
-    def __init__(self, positive: Controller, negative: Controller) -> None:
-        self.positive = positive
-        self.negative = negative
+    def __init__(self, sides: Mapping[str, Controller], field: str = "p") -> None:
+        """Keep both.
+
+        Args:
+            sides: controllers of ``positive`` and ``negative``.
+            field: where they stand in the configuration, for errors.
+        """
+        self.sides = sides
+        self.field = field
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What either side reads."""
+        return frozenset().union(*(side.reads for side in self.sides.values()))
 
     @property
     def second_moment_orders(self) -> tuple[float, ...]:
         """Those that either side needs."""
-        orders = {*self.positive.second_moment_orders, *self.negative.second_moment_orders}
-        return tuple(sorted(orders))
+        return tuple(sorted({p for side in self.sides.values() for p in side.second_moment_orders}))
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
         """Those of both sides."""
-        return {**self.positive.schedules, **self.negative.schedules}
+        return {name: s for side in self.sides.values() for name, s in side.schedules.items()}
+
+    @property
+    def rules(self) -> Mapping[str, str]:
+        """Those of both sides."""
+        return {name: rule for side in self.sides.values() for name, rule in side.rules.items()}
+
+    def warnings(self, num_rounds: int, num_updates: int) -> Iterator[str]:
+        """Those of both sides."""
+        for side in self.sides.values():
+            yield from side.warnings(num_rounds, num_updates)
 
     def order(self, step: int) -> Order:
         """Each side's order."""
-        return OrderBySign(self.positive.order(step), self.negative.order(step))
+        return OrderBySign(**{name: side.order(step) for name, side in self.sides.items()})
 
     def value(self, step: int) -> Mapping[str, float]:
         """Each side's, under names that end in the side."""
-        sides = {"positive": self.positive, "negative": self.negative}
         return {
-            f"{name}_{side}": value
-            for side, controller in sides.items()
-            for name, value in controller.value(step).items()
+            f"{metric}_{name}": value
+            for name, side in self.sides.items()
+            for metric, value in side.value(step).items()
         }
 
     def update(self, step: int, statistics: RoundStatistics) -> None:
@@ -241,16 +251,13 @@ class SignMatchedOrder:
         Among responses of one sign the mean reward says how groups are composed, not how far
         learning has come.
         """
-        for controller, side in (
-            (self.positive, statistics.positive),
-            (self.negative, statistics.negative),
-        ):
-            own = replace(side or RoundStatistics(), reward_mean=statistics.reward_mean)
-            controller.update(step, own)
+        for name, side in self.sides.items():
+            own = getattr(statistics, name) or RoundStatistics()
+            side.update(step, replace(own, reward_mean=statistics.reward_mean))
 
     def state_dict(self) -> dict[str, Any]:
         """Both sides' states."""
-        return {"positive": self.positive.state_dict(), "negative": self.negative.state_dict()}
+        return {name: side.state_dict() for name, side in self.sides.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore both sides.
@@ -258,13 +265,12 @@ class SignMatchedOrder:
         Raises:
             ValueError: if a side was written under another configuration, or there are no sides.
         """
-        sides = (("positive", self.positive), ("negative", self.negative))
-        if not state.keys() >= {"positive", "negative"}:
+        if not state.keys() >= self.sides.keys():
             # Refused by its configuration: a side's own state would otherwise be taken for both.
-            here = {name: controller.state_dict()["configuration"] for name, controller in sides}
-            _check_configuration("p", state, here)
-        for name, controller in sides:
-            controller.load_state_dict(state[name])
+            here = {name: side.state_dict()["configuration"] for name, side in self.sides.items()}
+            _check_configuration(self.field, state, here)
+        for name, side in self.sides.items():
+            side.load_state_dict(state[name])
 
 
 def _are_finite(values: Any) -> bool:
@@ -276,9 +282,8 @@ def _are_finite(values: Any) -> bool:
 def _describe(settings: Any) -> Any:
     """A frozen dataclass as JSON has it, the class's name included."""
     if is_dataclass(settings):
-        values = {
-            field.name: _describe(getattr(settings, field.name)) for field in fields(settings)
-        }
+        names = [field.name for field in fields(settings)]
+        values = {name: _describe(getattr(settings, name)) for name in names}
         return {"kind": type(settings).__name__, **values}
     return list(settings) if isinstance(settings, tuple) else settings
 

@@ -1,4 +1,4 @@
-"""The order of one round, as the driver hands it to the actors: one number or one a response.
+"""The order of one round, as the driver hands it to the actors: one number or one per response.
 
 Shapes: ``B`` sequences, ``T`` response tokens.
 """
@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from holderpo.control.fields import check_number
 from holderpo.power_mean import as_mask, compute_dtype
 
 # Halvings of the range of orders: what is left is below the resolution of float32.
@@ -130,6 +131,17 @@ class ClipAwareOrder:
     """Order of a response that has moved far."""
     high: float = 1.0
     """Order of a response with every ratio inside the clip range."""
+
+    def __post_init__(self) -> None:
+        """Both orders must lie on one side of 0."""
+        check_number(self, "clip_frac_max", above=0, at_most=1)
+        check_number(self, "low")
+        check_number(self, "high", above=self.low)
+        if self.low * self.high < 0:
+            raise ValueError(
+                f"low: {self.low:g} with high {self.high:g}; give both on one side of 0, where a "
+                "concentration of the weights belongs to one order"
+            )
 
     @torch.no_grad()
     def for_rows(

@@ -1,19 +1,22 @@
-"""p as a pure function of the training step; holderpo.studies.plot_order draws one."""
+"""p as a pure function of the training step; holderpo.studies.plot_order draws one.
+
+A schedule of one's own is a frozen dataclass with ``at`` and ``last_step``.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from holderpo.control.section import Section
+from holderpo.control.fields import check_count, check_number
 
 WHOLE_RUN = "whole_run"
 
 
 class Schedule(Protocol):
-    """One interface for every kind, each a frozen dataclass."""
+    """A value that depends on the step alone."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -21,8 +24,27 @@ class Schedule(Protocol):
     def last_step(self) -> int:
         """Step from which on nothing changes; 0 for a constant."""
 
-    def value(self, step: int) -> float:
+    def at(self, step: int) -> float:
         """The value at ``step`` completed rollout rounds, 0 in the first round."""
+
+
+def is_schedule(candidate: Any) -> bool:
+    """Whether an object has what a schedule has."""
+    return callable(getattr(candidate, "at", None)) and hasattr(type(candidate), "last_step")
+
+
+def check_schedule(settings: Any, field: str) -> None:
+    """Refuse a field that is no schedule.
+
+    Raises:
+        ValueError: naming field, value and fix.
+    """
+    value = getattr(settings, field)
+    if not is_schedule(value):
+        raise ValueError(
+            f"{field}: {value!r}; give a schedule, for example p@p.{field}=constant and "
+            f"p.{field}.value"
+        )
 
 
 def _linear(share: float, exponent: float) -> float:
@@ -54,17 +76,21 @@ SHAPES: Mapping[str, Callable[[float, float], float]] = {
 class Constant:
     """The same value throughout."""
 
-    p: float
+    value: float
     """The order."""
+
+    def __post_init__(self) -> None:
+        """The value must be a finite number."""
+        check_number(self, "value")
 
     @property
     def last_step(self) -> int:
         """A constant never changes."""
         return 0
 
-    def value(self, step: int) -> float:
+    def at(self, step: int) -> float:
         """The value at ``step``."""
-        return self.p
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -83,116 +109,97 @@ class Annealing:
     cubic_dec); linear and quad, with exponent 2, are written this way already.
     """
 
-    shape: str
-    """A key of ``SHAPES``."""
     start: float
     """Value until the annealing begins."""
     end: float
     """Value at ``last_step``."""
-    steps: int
-    """Rounds from start to end, >= 0; 0 is at the end at once."""
-    exponent: float = 2.0
+    steps: int | str = WHOLE_RUN
+    """Rounds from start to end, above 0; ``whole_run`` until :meth:`for_run` knows how many."""
+    shape: str = "linear"
+    """A key of ``SHAPES``."""
+    exponent: float | None = None
     """Of the shape ``power``, > 0: above 1 slow at first, below 1 fast at first."""
     warm_up_steps: int = 0
     """Rounds in which the value goes in a straight line from ``warm_up_from`` to ``start``."""
-    warm_up_from: float = 0.0
-    """Value in the first round of a warm-up."""
+    warm_up_from: float | None = None
+    """Value in the first round of a warm-up; None without one."""
     hold_steps: int = 0
     """Rounds at ``start`` before the annealing begins."""
     after: float | None = None
     """Value in the rounds after ``last_step``; None for ``end``."""
 
+    def __post_init__(self) -> None:
+        """Check the fields together."""
+        check_number(self, "start")
+        check_number(self, "end")
+        if self.steps != WHOLE_RUN and (
+            isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0
+        ):
+            raise ValueError(
+                f"steps: {self.steps!r}; give a whole number of rounds or '{WHOLE_RUN}'"
+            )
+        if self.shape not in SHAPES:
+            raise ValueError(f"shape: {self.shape!r}; give one of {', '.join(SHAPES)}")
+        if self.shape == "power":
+            check_number(self, "exponent", above=0)
+        elif self.exponent is not None:
+            raise ValueError(
+                f"exponent: {self.exponent!r} has no effect on the shape {self.shape!r}; set it to "
+                "null, or shape to power"
+            )
+        check_count(self, "warm_up_steps")
+        check_count(self, "hold_steps")
+        if self.warm_up_steps:
+            check_number(self, "warm_up_from")
+        elif self.warm_up_from is not None:
+            raise ValueError(
+                f"warm_up_from: {self.warm_up_from!r} has no effect without a warm-up; set "
+                "warm_up_steps, or this to null"
+            )
+        if self.after is not None:
+            check_number(self, "after")
+
+    def for_run(self, num_rounds: int) -> Annealing:
+        """The schedule in a run of ``num_rounds`` rounds.
+
+        ``whole_run`` stands for the rounds after the first that warm-up and hold leave: the first
+        round then has exactly ``start`` (``warm_up_from`` with a warm-up) and the last exactly
+        ``end``. A run of a single round has ``end``.
+
+        Raises:
+            ValueError: if warm-up and hold leave no round to anneal in.
+        """
+        if self.steps != WHOLE_RUN:
+            return self
+        before = self.warm_up_steps + self.hold_steps
+        steps = num_rounds - 1 - before
+        if before and steps < 1:
+            raise ValueError(
+                f"steps: {WHOLE_RUN!r} leaves no round to anneal in: warm_up_steps and hold_steps "
+                f"take {before} of {num_rounds} rounds; lower them"
+            )
+        return replace(self, steps=max(steps, 0))
+
     @property
     def last_step(self) -> int:
         """First step at which the end value is reached."""
-        return self.warm_up_steps + self.hold_steps + self.steps
+        return self.warm_up_steps + self.hold_steps + self._num_steps
 
-    def value(self, step: int) -> float:
+    @property
+    def _num_steps(self) -> int:
+        assert isinstance(self.steps, int), "for_run() has said how many"
+        return self.steps
+
+    def at(self, step: int) -> float:
         """The value at ``step``."""
         if step > self.last_step and self.after is not None:
             return self.after
         if step >= self.last_step:
             return self.end
-        if step < self.warm_up_steps:
+        if self.warm_up_from is not None and step < self.warm_up_steps:
             share = step / self.warm_up_steps
             return self.warm_up_from + (self.start - self.warm_up_from) * share
         first = self.warm_up_steps + self.hold_steps
-        share = max(step - first, 0) / self.steps if self.steps else 0.0
-        return self.start + (self.end - self.start) * SHAPES[self.shape](share, self.exponent)
-
-
-_ANNEALED = ("start", "end", "steps")
-_OPTIONAL = ("warm_up_steps", "warm_up_from", "hold_steps", "after")
-# Kind: fields it needs, fields it may have.
-FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "constant": (("value",), ()),
-    "linear": (_ANNEALED, _OPTIONAL),
-    "cosine": (_ANNEALED, _OPTIONAL),
-    "power": (_ANNEALED, ("exponent", *_OPTIONAL)),
-    "cubic": (_ANNEALED, _OPTIONAL),
-}
-
-
-def build_schedule(settings: Mapping[str, Any], *, num_rounds: int, field: str = "p") -> Schedule:
-    """Build a schedule from ``{kind: ..., <its fields>}``; a field set to null counts as not set.
-
-    ``steps: whole_run`` stands for the rounds after the first that warm-up and hold leave: the
-    first round then has exactly ``start`` (``warm_up_from`` with a warm-up) and the last exactly
-    ``end``. A run of a single round has ``end``.
-
-    Args:
-        settings: ``kind`` and the fields of that kind, named as in :class:`Annealing`.
-        num_rounds: rollout rounds of the whole run.
-        field: where the settings stand in the configuration, for the errors.
-
-    Returns:
-        The schedule.
-
-    Raises:
-        ValueError: naming the field, its value and what is allowed.
-    """
-    section = Section(settings, field)
-    kind = section.choice("kind", FIELDS)
-    section.require_fields(*FIELDS[kind])
-    if kind == "constant":
-        return Constant(section.number("value"))
-    warm_up_steps = section.count("warm_up_steps", 0)
-    if warm_up_steps:
-        warm_up_from = section.number("warm_up_from")
-    elif "warm_up_from" in section.values:
-        raise ValueError(
-            f"{field}.warm_up_from: {section.values['warm_up_from']!r} has no effect without a "
-            f"warm-up; set {field}.warm_up_steps, or this to null"
-        )
-    else:
-        warm_up_from = 0.0
-    hold_steps = section.count("hold_steps", 0)
-    return Annealing(
-        shape=kind,
-        start=section.number("start"),
-        end=section.number("end"),
-        steps=_steps(section, num_rounds, warm_up_steps + hold_steps),
-        exponent=section.number("exponent", 2.0, above=0),
-        warm_up_steps=warm_up_steps,
-        warm_up_from=warm_up_from,
-        hold_steps=hold_steps,
-        after=section.number("after") if "after" in section.values else None,
-    )
-
-
-def _steps(section: Section, num_rounds: int, before: int) -> int:
-    value = section.values["steps"]
-    if value == WHOLE_RUN:
-        steps = num_rounds - 1 - before
-        if before and steps < 1:
-            raise ValueError(
-                f"{section.name}.steps: {WHOLE_RUN!r} leaves no round to anneal in: warm_up_steps "
-                f"and hold_steps take {before} of {num_rounds} rounds; lower them"
-            )
-        return max(steps, 0)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"{section.name}.steps: {value!r}; give a whole number of rounds above 0 or "
-            f"'{WHOLE_RUN}'"
-        )
-    return value
+        share = max(step - first, 0) / self._num_steps if self._num_steps else 0.0
+        shape = SHAPES[self.shape](share, self.exponent or 1.0)
+        return self.start + (self.end - self.start) * shape

@@ -14,8 +14,9 @@ import torch
 
 from holderpo.bootstrap import estimate, resample_counts
 from holderpo.intervals import Interval
+from holderpo.metrics import REWARD_MEAN
 from holderpo.studies.results import Result
-from holderpo.studies.runs import REWARD, Run
+from holderpo.studies.runs import Run
 from holderpo.studies.windows import (
     ALL,
     FIRST_8,
@@ -62,9 +63,9 @@ class CollapseRule:
     def __str__(self) -> str:
         """The definition in words."""
         return (
-            f"a run has collapsed if its mean {REWARD} over the last {self.size} steps is below "
-            f"{self.fraction:g} times its best mean over {self.size} consecutive steps before "
-            f"those; not defined below {2 * self.size} steps or where that best is negative"
+            f"a run has collapsed if its mean {REWARD_MEAN} over the last {self.size} steps is "
+            f"below {self.fraction:g} times its best mean over {self.size} consecutive steps "
+            f"before those; not defined below {2 * self.size} steps or where that best is negative"
         )
 
     def decide(self, last: float | None, best: float | None) -> bool | None:
@@ -153,7 +154,7 @@ def numbers_of_run(
     Returns:
         Its numbers.
     """
-    values, rewards = run.values(metric), run.values(REWARD)
+    values, rewards = run.values(metric), run.values(REWARD_MEAN)
     means = {window.heading: window_mean(values, window) for window in windows}
     means[HELD_OUT] = run.held_out().after
     last = window_mean(rewards, Window("last", rule.size))
@@ -189,10 +190,10 @@ def numbers_of_result(
     """
     recorded = {ALL: result.auc, FIRST_8: result.first8, LAST_8: result.last8}
     missing = [window.name for window in windows if window not in recorded]
-    if metric != REWARD or missing:
+    if metric != REWARD_MEAN or missing:
         raise ValueError(
-            f"{source}: has {REWARD} over all, first:8 and last:8 steps; for "
-            f"{metric if metric != REWARD else ', '.join(missing)} give the run folders"
+            f"{source}: has {REWARD_MEAN} over all, first:8 and last:8 steps; for "
+            f"{metric if metric != REWARD_MEAN else ', '.join(missing)} give the run folders"
         )
     if rule.size != LAST_8.size:
         raise ValueError(

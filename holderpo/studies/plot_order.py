@@ -8,15 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from holderpo.control.schedule import SHAPES, WHOLE_RUN, Schedule, build_schedule
+from holderpo.control.schedule import WHOLE_RUN, Annealing, Constant, Schedule
+from holderpo.metrics import ESS_FRAC, PREFIX, REWARD_MEAN, P
 from holderpo.studies.diagrams import Diagram, draw_diagrams
 
 METRICS_FILE = "metrics.jsonl"
 ENDINGS = (".png", ".svg")
 
-ORDER = "holder/p"
-REWARD = "critic/rewards/mean"
-ESS = "holder/ess_frac"
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -30,8 +28,8 @@ def draw_schedule(schedule: Schedule, num_rounds: int, path: Path, *, title: str
         path: picture file; its ending chooses the format.
         title: above the picture.
     """
-    rows = [{"step": step, ORDER: schedule.value(step)} for step in range(num_rounds)]
-    draw_diagrams(rows, [Diagram("order p", {ORDER: "p"})], path, title=title)
+    rows = [{"step": step, P: schedule.at(step)} for step in range(num_rounds)]
+    draw_diagrams(rows, [Diagram("order p", {P: "p"})], path, title=title)
 
 
 def draw_run(rows: Rows, path: Path, *, title: str) -> None:
@@ -46,13 +44,13 @@ def draw_run(rows: Rows, path: Path, *, title: str) -> None:
         ValueError: if no row has an order.
     """
     names = {name for row in rows for name in row}
-    orders = sorted(name for name in names if name == ORDER or name.startswith(ORDER + "_"))
+    orders = sorted(name for name in names if name == P or name.startswith(P + "_"))
     if not orders:
-        raise ValueError(f"no step has {ORDER}; give the metrics of a run with the Hölder loss")
+        raise ValueError(f"no step has {P}; give the metrics of a run with the Hölder loss")
     diagrams = [
-        Diagram("order p", {name: name.removeprefix("holder/") for name in orders}),
-        Diagram("sampled reward, mean", {REWARD: "reward"}),
-        Diagram("ESS, fraction of a response's tokens", {ESS: "ESS"}),
+        Diagram("order p", {name: name.removeprefix(PREFIX) for name in orders}),
+        Diagram("sampled reward, mean", {REWARD_MEAN: "reward"}),
+        Diagram("ESS, fraction of a response's tokens", {ESS_FRAC: "ESS_FRAC"}),
     ]
     shown = [diagram for diagram in diagrams if names & set(diagram.curves)]
     draw_diagrams([row for row in rows if _is_drawn(row, shown)], shown, path, title=title)
@@ -111,13 +109,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             if options.rounds < 1:
                 raise ValueError(f"--rounds: {options.rounds}; give a number above 0")
-            if settings.get("kind", "linear") in SHAPES:
-                settings = {"kind": "linear", "steps": WHOLE_RUN, **settings}
-            schedule = build_schedule(settings, num_rounds=options.rounds)
+            schedule = _schedule(settings, options.rounds)
             draw_schedule(schedule, options.rounds, options.out, title=_title(settings))
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(options.out)
+
+
+def _schedule(settings: Mapping[str, Any], num_rounds: int) -> Schedule:
+    if "value" in settings:
+        if len(settings) > 1:
+            raise ValueError(
+                f"--value is constant; leave out {sorted(settings.keys() - {'value'})}"
+            )
+        return Constant(**settings)
+    missing = [name for name in ("start", "end") if name not in settings]
+    if missing:
+        raise ValueError(f"--{missing[0]}: missing; give --start and --end, or --value")
+    return Annealing(**settings).for_run(num_rounds)
 
 
 def _steps(text: str) -> int | str:
@@ -127,8 +136,8 @@ def _steps(text: str) -> int | str:
 _steps.__name__ = f"number of rounds or '{WHOLE_RUN}'"  # argparse puts it into its error
 
 _FIELDS: Mapping[str, Any] = {
-    "kind": str,
     "value": float,
+    "shape": str,
     "start": float,
     "end": float,
     "steps": _steps,
@@ -143,7 +152,7 @@ _FIELDS: Mapping[str, Any] = {
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m holderpo.studies.plot_order",
-        usage="%(prog)s [--run RUN | --kind KIND --start START --end END ...] --out OUT",
+        usage="%(prog)s [--run RUN | --value P | --start P --end P --shape SHAPE ...] --out OUT",
         description="Draw a schedule (options named as the settings under `p`), or with --run "
         "what a run has used.",
         argument_default=argparse.SUPPRESS,

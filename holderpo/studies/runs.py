@@ -26,8 +26,6 @@ from holderpo.studies.run_files import (
     read_yaml,
 )
 
-REWARD = "critic/rewards/mean"
-
 # Settings that say where and when, not what: they may differ between seeds of one arm.
 _PLACE = re.compile(
     r"(^|[._])seed$|^run_dir$|^check$|^trainer\.(experiment_name|project_name|resume_mode|logger)$"

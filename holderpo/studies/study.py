@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from holderpo.metrics import REWARD_MEAN
 from holderpo.studies.arms import (
     HELD_OUT,
     Arm,
@@ -22,7 +23,7 @@ from holderpo.studies.arms import (
 )
 from holderpo.studies.results import Result, read_results
 from holderpo.studies.run_files import find_runs, name_steps
-from holderpo.studies.runs import REWARD, Run, differing_settings, read_run
+from holderpo.studies.runs import Run, differing_settings, read_run
 from holderpo.studies.windows import ALL, FIRST_8, LAST_8, Window
 
 
@@ -30,7 +31,7 @@ from holderpo.studies.windows import ALL, FIRST_8, LAST_8, Window
 class StudySettings:
     """What is compared, and how."""
 
-    metric: str = REWARD
+    metric: str = REWARD_MEAN
     """A name in the metrics files."""
     windows: tuple[Window, ...] = (ALL, FIRST_8, LAST_8)
     """Steps that the metric is averaged over."""
@@ -203,7 +204,7 @@ def _notes(runs: Sequence[Run], settings: StudySettings) -> list[str]:
     """What is unusual about single runs."""
     notes: list[str] = []
     for run in runs:
-        for metric in dict.fromkeys((settings.metric, REWARD)):
+        for metric in dict.fromkeys((settings.metric, REWARD_MEAN)):
             notes += run.describe_gaps(metric)
         num_steps, held_out = len(run.steps), run.held_out()
         for window in settings.windows:

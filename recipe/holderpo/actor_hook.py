@@ -16,15 +16,31 @@ from verl.workers.utils.losses import ppo_loss
 from verl.workers.utils.padding import no_padding_2_padding
 
 from holderpo.control import RoundStatistics
+from holderpo.control.rules import SIDES
 from holderpo.diagnostics import (
     RowDiagnostics,
     describe_rows,
     second_moment,
     token_clip_fractions,
 )
+from holderpo.metrics import (
+    CLIP_FRAC_DUAL,
+    CLIP_FRAC_HIGH,
+    CLIP_FRAC_LOW,
+    ESS_FRAC,
+    ESS_FRAC_MIN,
+    LOG_RATIO_MAX,
+    LOG_RATIO_MIN,
+    LOG_RATIO_STD,
+    P_MEAN,
+    PREFIX,
+    SATURATED_FRAC,
+    TOKEN_CLIP_FRAC_HIGH,
+    TOKEN_CLIP_FRAC_LOW,
+    TOKEN_HELD_FRAC,
+)
 from holderpo.objective import TOKEN, sequence_advantage, token_bounds
 from recipe.holderpo.policy_loss import (
-    POWER_MEAN,
     LossCall,
     bounds_of,
     clip_fractions,
@@ -32,6 +48,7 @@ from recipe.holderpo.policy_loss import (
     loss_call,
     loss_settings,
 )
+from recipe.holderpo.sections import POWER_MEAN
 
 # Keys under which the driver puts the round's order, and the orders whose second moment it wants to
 # know, into the batch's non-tensor data.
@@ -39,9 +56,10 @@ ORDER_KEY = "holder_order"
 SECOND_MOMENT_ORDERS_KEY = "holder_second_moment_orders"
 # Share of real (not padding) rows in a mini-batch; the driver divides the other means by it. With
 # the name of a sign: of the rows whose advantage has it.
-ROW_FRAC = "holder/row_frac"
-SIGN_ENDINGS = ("_positive", "_negative")
-SECOND_MOMENT_AT = "second_moment_at_"
+ROW_FRAC = PREFIX + "row_frac"
+SIGN_ENDINGS = tuple(f"_{side}" for side in SIDES)
+# With the place of an order among those that the driver wants to know.
+MOMENT_AT = PREFIX + "moment_at_"
 
 
 class HolderActorLoss:
@@ -100,24 +118,28 @@ def _metrics(
             config, call, log_ratio, mask, advantage, second_moment_orders
         )
     metrics = {
-        "holder/log_ratio_min": _extreme("MIN", is_row, means.pop("log_ratio_min")),
-        "holder/log_ratio_max": _extreme("MAX", is_row, means.pop("log_ratio_max")),
+        LOG_RATIO_MIN: _extreme("MIN", is_row, means.pop(LOG_RATIO_MIN)),
+        LOG_RATIO_MAX: _extreme("MAX", is_row, means.pop(LOG_RATIO_MAX)),
     }
-    if "ess_frac" in means:
-        metrics["holder/ess_frac_min"] = _extreme("MIN", is_row, means["ess_frac"])
+    if ESS_FRAC in means:
+        metrics[ESS_FRAC_MIN] = _extreme("MIN", is_row, means[ESS_FRAC])
     one = torch.ones_like(is_row, dtype=torch.float32)
     metrics[ROW_FRAC] = mean(one, is_row)
-    metrics |= {f"holder/{name}": mean(values, is_row) for name, values in means.items()}
+    metrics |= {name: mean(values, is_row) for name, values in means.items()}
     for sign, among in among_sign.items():
         metrics[f"{ROW_FRAC}_{sign}"] = mean(one, among)
-        metrics |= {f"holder/{name}_{sign}": mean(v, among) for name, v in by_sign.items()}
+        metrics |= {f"{name}_{sign}": mean(v, among) for name, v in by_sign.items()}
     return metrics
 
 
 def _of_any_loss(rows: RowDiagnostics) -> dict[str, Tensor]:
     """What the log-ratios alone tell; each (rows,)."""
-    names = [name for name in rows._fields if name.startswith("log_ratio_")]
-    return {name: getattr(rows, name) for name in names}
+    return {name: v for name, v in _named(rows).items() if name.startswith(PREFIX + "log_ratio_")}
+
+
+def _named(rows: RowDiagnostics) -> dict[str, Tensor]:
+    """By the name under which each is logged."""
+    return {PREFIX + name: values for name, values in rows._asdict().items()}
 
 
 def _of_holder_loss(
@@ -137,25 +159,25 @@ def _of_holder_loss(
     assert token is not None
     beyond = token_clip_fractions(log_ratio, mask, token)
     means = {
-        "clip_frac_high": call.rows.clipped_high.float(),
-        "clip_frac_low": call.rows.clipped_low.float(),
-        "clip_frac_dual": clip_fractions(call.rows, advantage, settings.clip_level)[1],
-        "token_held_frac": call.rows.held_high + call.rows.held_low,
-        "token_clip_frac_high": beyond.high,
-        "token_clip_frac_low": beyond.low,
-        "saturated_frac": call.rows.saturated.float(),
+        CLIP_FRAC_HIGH: call.rows.clipped_high.float(),
+        CLIP_FRAC_LOW: call.rows.clipped_low.float(),
+        CLIP_FRAC_DUAL: clip_fractions(call.rows, advantage, settings.clip_level)[1],
+        TOKEN_HELD_FRAC: call.rows.held_high + call.rows.held_low,
+        TOKEN_CLIP_FRAC_HIGH: beyond.high,
+        TOKEN_CLIP_FRAC_LOW: beyond.low,
+        SATURATED_FRAC: call.rows.saturated.float(),
     }
     if settings.aggregate != POWER_MEAN:
         # The weights of a user's own aggregation are not known.
         return means | _of_any_loss(describe_rows(log_ratio, mask, 0.0)), {}
     rows = describe_rows(log_ratio, mask, call.p, bounds)
-    by_sign = {"ess_frac": rows.ess_frac, "log_ratio_std": rows.log_ratio_std}
-    for order in second_moment_orders:
+    by_sign = {ESS_FRAC: rows.ess_frac, LOG_RATIO_STD: rows.log_ratio_std}
+    for place, order in enumerate(second_moment_orders):
         moment = second_moment(log_ratio, mask, order, bounds)
-        by_sign[f"{SECOND_MOMENT_AT}{order!r}"] = advantage.square() * moment
+        by_sign[f"{MOMENT_AT}{place}"] = advantage.square() * moment
     if isinstance(call.p, Tensor):
-        means["p_mean"] = call.p
-    return means | rows._asdict() | by_sign, by_sign
+        means[P_MEAN] = call.p
+    return means | _named(rows) | by_sign, by_sign
 
 
 def _extreme(kind: str, is_row: Tensor, values: Tensor) -> Metric:
@@ -179,7 +201,7 @@ def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:
     raw = {
         key.removeprefix(prefix): float(metrics.pop(key))
         for key in list(metrics)
-        if key.startswith(prefix + "holder/")
+        if key.startswith(prefix + PREFIX)
     }
     row_frac = {ending: raw.pop(ROW_FRAC + ending, 0.0) for ending in ("", *SIGN_ENDINGS)}
     finished = {}
@@ -191,29 +213,30 @@ def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:
     return finished
 
 
-def take_statistics(finished: dict[str, float], reward_mean: float | None) -> RoundStatistics:
+def take_statistics(
+    finished: dict[str, float],
+    reward_mean: float | None,
+    second_moment_orders: Sequence[float],
+) -> RoundStatistics:
     """What a controller of p wants to know of a round; the second moments are taken out.
 
     Args:
         finished: metrics from :func:`finish_metrics`.
         reward_mean: mean reward of the round's responses; None where it is not known.
+        second_moment_orders: that were asked for.
 
     Returns:
         The statistics; what was not measured is None.
     """
-    sides = {}
-    for ending in (*SIGN_ENDINGS, ""):
-        moments = {}
-        for name in [name for name in finished if name.startswith(f"holder/{SECOND_MOMENT_AT}")]:
-            order = name.removeprefix(f"holder/{SECOND_MOMENT_AT}").removesuffix(ending)
-            # Both signs come first: what is left then has no ending.
-            if name.endswith(ending):
-                moments[float(order)] = finished.pop(name)
-        sides[ending] = RoundStatistics(
-            ess_frac=finished.get(f"holder/ess_frac{ending}"),
-            log_ratio_std=finished.get(f"holder/log_ratio_std{ending}"),
+
+    def statistics(ending: str) -> RoundStatistics:
+        names = {order: f"{MOMENT_AT}{n}{ending}" for n, order in enumerate(second_moment_orders)}
+        return RoundStatistics(
+            ess_frac=finished.get(ESS_FRAC + ending),
+            log_ratio_std=finished.get(LOG_RATIO_STD + ending),
             reward_mean=reward_mean,
-            second_moments=moments,
+            second_moments={p: finished.pop(name) for p, name in names.items() if name in finished},
         )
-    positive, negative = (sides[ending] for ending in SIGN_ENDINGS)
-    return replace(sides[""], positive=positive, negative=negative)
+
+    positive, negative = (statistics(ending) for ending in SIGN_ENDINGS)
+    return replace(statistics(""), positive=positive, negative=negative)

@@ -18,6 +18,7 @@ from holderpo.advantage import (
     compute_advantages,
     without_signal,
 )
+from holderpo.metrics import GROUP_NO_SIGNAL_FRAC
 
 
 @dataclass
@@ -92,6 +93,6 @@ def compute_holder_advantage(
     silent_groups = torch.unique(batch.groups[without_signal(batch.rewards, batch.groups)])
     num_groups = max(len(torch.unique(batch.groups)), 1)
     call.reward_mean = batch.rewards.mean().item() if len(batch.rewards) else None
-    call.metrics["group/no_signal_frac"] = len(silent_groups) / num_groups
+    call.metrics[GROUP_NO_SIGNAL_FRAC] = len(silent_groups) / num_groups
     per_token = advantages.unsqueeze(-1) * mask
     return per_token, per_token

@@ -14,6 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from holderpo.control import Controller
 from recipe.holderpo.run.console import Console, announce
 from recipe.holderpo.run.environment import set_environment
 
@@ -56,21 +57,23 @@ def main(config: DictConfig) -> None:
         sys.exit(2)
     announce(plan)
     if config.check:
+        print("nothing wrong; not started")
         return
     run_dir = Path(config.run_dir)
     if config.trainer.resume_mode == "disable":
         keep_previous_run(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, run_dir / CONFIG_FILE)
-    sys.exit(run(config, run_dir))
+    sys.exit(run(config, run_dir, plan.controller))
 
 
-def run(config: DictConfig, run_dir: Path) -> int:
+def run(config: DictConfig, run_dir: Path, controller: Controller) -> int:
     """Train with a quiet screen and write the report.
 
     Args:
         config: the checked configuration.
         run_dir: for everything the run leaves behind.
+        controller: of p.
 
     Returns:
         The exit status: 0, 1 after a failure, 130 after an interrupt.
@@ -81,11 +84,11 @@ def run(config: DictConfig, run_dir: Path) -> int:
     print(f"log        {run_dir / LOG_FILE} (everything Ray, vLLM and verl say)", flush=True)
     console = Console(run_dir / LOG_FILE)
     try:
-        train(config, console)
+        train(config, console, controller)
         seconds_total = time.time() - started
-        from recipe.holderpo.run.summary import write_report
+        from recipe.holderpo.run.summary import write_summary
 
-        for line in write_report(config, seconds_total=seconds_total):
+        for line in write_summary(config, seconds_total=seconds_total):
             console.say(line)
     except KeyboardInterrupt:
         console.fail("interrupted; resume with trainer.resume_mode=auto")

@@ -27,8 +27,8 @@ from holderpo.objective import (
     token_bounds,
 )
 from holderpo.power_mean import TokenBounds, log_power_mean
+from recipe.holderpo.sections import POWER_MEAN
 
-POWER_MEAN = "power_mean"
 AGGREGATES = {POWER_MEAN: log_power_mean}
 
 

@@ -12,6 +12,8 @@ from holderpo.rewards.truncation import TruncationSettings
 
 # Name of the policy loss and of the advantage estimator in verl's registries.
 HOLDER = "holder"
+# Name of the aggregation of token ratios by the power mean.
+POWER_MEAN = "power_mean"
 # Name of the reward manager that knows truncated responses.
 TRUNCATION_MANAGER = "TruncationRewardManager"
 
@@ -19,11 +21,6 @@ TRUNCATION_MANAGER = "TruncationRewardManager"
 def plain(section: DictConfig | ListConfig) -> Any:
     """A section as plain dicts and lists, interpolations resolved."""
     return OmegaConf.to_container(section, resolve=True)
-
-
-def p_settings(config: DictConfig) -> dict[str, Any]:
-    """The section ``p``."""
-    return plain(config.p)
 
 
 def advantage_settings(config: DictConfig) -> AdvantageSettings:

@@ -13,7 +13,7 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
-from holderpo.control import Controller, build_controller
+from holderpo.control import Controller
 from recipe.holderpo.actor_hook import (
     ORDER_KEY,
     SECOND_MOMENT_ORDERS_KEY,
@@ -28,7 +28,7 @@ from recipe.holderpo.reward_extras import (
     truncated_rows,
 )
 from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
-from recipe.holderpo.sections import HOLDER, advantage_settings, p_settings
+from recipe.holderpo.sections import HOLDER, advantage_settings
 
 CONTROLLER_FILE = "holderpo.json"
 
@@ -46,10 +46,10 @@ class HolderTrainerMixin(_Trainer):
     is one more.
     """
 
-    controller: Controller
     _has_updated = False
     _reward_mean: float | None = None
     # Set by the launcher before training; verl itself makes the logger inside fit().
+    controller: Controller
     metrics_file: MetricsFile
     on_step: OnStep
     on_first_update: Callable[[], None]
@@ -99,7 +99,8 @@ class HolderTrainerMixin(_Trainer):
             self._has_updated = True
             self.on_first_update()
         finished = finish_metrics(metrics)
-        statistics = take_statistics(finished, self._reward_mean)
+        orders = self.controller.second_moment_orders
+        statistics = take_statistics(finished, self._reward_mean, orders)
         metrics.update(finished)
         if self.config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER:
             metrics.update(self.controller.value(step))
@@ -108,9 +109,6 @@ class HolderTrainerMixin(_Trainer):
         return batch
 
     def _load_checkpoint(self) -> None:
-        self.controller = build_controller(
-            p_settings(self.config), num_rounds=self.total_training_steps
-        )
         super()._load_checkpoint()
         if self.global_steps == 0:
             return

@@ -222,7 +222,7 @@ def test_statistics_for_the_controller_are_global_and_by_sign(splits):
     orders, empty = (-1.0, 1 / 3), (2,)
     order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
     finished = collect(hook(), splits, p=order, empty=empty, second_moment_orders=orders)
-    statistics = take_statistics(finished, reward_mean=0.25)
+    statistics = take_statistics(finished, 0.25, orders)
     assert set(finished) <= {metric.name for metric in METRICS}, "second moments are not logged"
 
     _, data, ratios, mask = micro_batch(torch.arange(NUM_ROWS), p=order, empty=empty)
@@ -253,7 +253,8 @@ def moments(ratios, mask, advantage, among, orders):
 
 
 def test_a_sign_without_responses_has_no_statistics():
-    statistics = take_statistics({"holder/ess_frac": 0.9, "holder/ess_frac_positive": 0.9}, None)
+    finished = {"holder/ess_frac": 0.9, "holder/ess_frac_positive": 0.9}
+    statistics = take_statistics(finished, None, ())
     assert statistics.negative.ess_frac is None
     assert statistics.positive.ess_frac == 0.9
     assert statistics.reward_mean is None

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from holderpo.control import Controller, build_controller
+from holderpo.control import Controller
 from holderpo.control.schedule import Schedule
 from holderpo.objective import TOKEN_THEN_SEQUENCE
 from recipe.holderpo.checks.data import template_warnings
 from recipe.holderpo.checks.model import model_warnings
-from recipe.holderpo.sections import HOLDER, p_settings
+from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
 
 # Default of policy_loss.p, which only verl's own main_ppo reads.
 _LOSS_P = 1.0
@@ -27,38 +28,49 @@ class Plan:
     """Short description, one fact a line."""
     warnings: tuple[str, ...]
     """Settings that will have no effect, or not the expected one."""
-    rollouts_per_step: int
-    """Responses a rollout round."""
-    updates_per_step: int
-    """Optimiser steps a rollout round."""
+    controller: Controller
+    """Of p; the one that the run is to use."""
 
 
-def make_plan(config: DictConfig) -> Plan:
+def rollouts_per_step(config: DictConfig) -> int:
+    """Responses per rollout round."""
+    return int(config.data.train_batch_size * config.actor_rollout_ref.rollout.n)
+
+
+def updates_per_step(config: DictConfig) -> int:
+    """Optimiser steps per rollout round."""
+    actor = config.actor_rollout_ref.actor
+    mini_batches = math.ceil(config.data.train_batch_size / actor.ppo_mini_batch_size)
+    return int(mini_batches * actor.ppo_epochs)
+
+
+def make_plan(config: DictConfig, controller: Controller) -> Plan:
     """Derive the plan of a checked configuration.
 
     Args:
         config: with valid sections.
+        controller: of p.
 
     Returns:
         The plan.
     """
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     steps = config.trainer.total_training_steps
-    updates = math.ceil(config.data.train_batch_size / actor.ppo_mini_batch_size) * actor.ppo_epochs
-    controller = build_controller(p_settings(config), num_rounds=steps)
+    updates = updates_per_step(config)
     is_holder = actor.policy_loss.loss_mode == HOLDER
 
     lines = (
         f"model      {config.actor_rollout_ref.model.path}",
         f"data       {_listed(config.data.train_files)} (held out: "
         f"{_listed(config.data.val_files)})",
-        f"loss       {actor.policy_loss.loss_mode}, {_describe_clip(actor)}, "
-        f"learning rate {actor.optim.lr}",
+        f"loss       {actor.policy_loss.loss_mode}, {_describe_clip(actor)}",
+        *_own_functions(config, is_holder),
+        f"optimiser  {_describe_rate(actor.optim, steps)}",
         f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, "
         f"at most {config.data.max_response_length} tokens each",
-        f"updates    {updates} a rollout batch, {actor.ppo_mini_batch_size * rollout.n} responses "
-        "each",
-        f"p          {_describe_p(config.p.kind, controller, steps)}"
+        f"updates    {updates} per rollout batch, "
+        f"{actor.ppo_mini_batch_size * rollout.n} responses each",
+        f"p          {_describe_p(controller, steps)}"
         + ("" if is_holder else " (not used by this loss)"),
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
         f"seed       {config.seed}",
@@ -67,22 +79,23 @@ def make_plan(config: DictConfig) -> Plan:
     warnings = []
     if is_holder and updates == 1:
         warnings.append(
-            "p has no effect: with one update a rollout batch every ratio is 1 "
+            "p has no effect: with one update per rollout batch every ratio is 1 "
             "(lower actor_rollout_ref.actor.ppo_mini_batch_size)"
         )
     if is_holder:
         for name, schedule in controller.schedules.items():
-            warnings += _about_schedule(name, schedule, steps, updates)
+            warnings += _about_schedule(name, schedule, steps)
+        warnings += controller.warnings(steps, updates)
     warnings += _without_effect(actor.policy_loss, is_holder)
     warnings += [*model_warnings(config), *template_warnings(config)]
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
-    return Plan(lines, tuple(warnings), config.data.train_batch_size * rollout.n, updates)
+    return Plan(lines, tuple(warnings), controller)
 
 
-def _about_schedule(name: str, schedule: Schedule, steps: int, updates: int) -> Iterator[str]:
+def _about_schedule(name: str, schedule: Schedule, steps: int) -> Iterator[str]:
     """What a schedule says and the run cannot do."""
     if schedule.last_step > steps - 1:
         yield (
@@ -91,34 +104,52 @@ def _about_schedule(name: str, schedule: Schedule, steps: int, updates: int) -> 
         )
     if getattr(schedule, "after", None) is not None and schedule.last_step >= steps - 1:
         yield f"{name}.after has no effect: the run has no round after the end of the schedule"
-    if name.endswith(".set_point"):
-        # A round's first update is on-policy and loses none.
-        reachable = 1 - 1 / updates
-        largest = max(abs(schedule.value(step)) for step in range(steps))
-        if largest >= reachable > 0:
-            yield (
-                f"{name} is out of reach: it asks for a loss of ESS of {largest:g}, the mean over "
-                f"{updates} updates of a round stays below {reachable:g}; p will go to a bound"
-            )
 
 
 def _listed(files: str | ListConfig) -> str:
     return files if isinstance(files, str) else ", ".join(map(str, files))
 
 
-def _describe_p(kind: str, controller: Controller, num_rounds: int) -> str:
-    """First and last value of each schedule behind p, and the rule on top of them."""
+def _own_functions(config: DictConfig, is_holder: bool) -> Iterator[str]:
+    """The user's functions, and the transforms of the advantage."""
+    aggregate = config.actor_rollout_ref.actor.policy_loss.get("aggregate", POWER_MEAN)
+    if is_holder and aggregate != POWER_MEAN:
+        yield f"aggregate  {aggregate}"
+    transforms = advantage_settings(config).transforms
+    if transforms and config.algorithm.adv_estimator == HOLDER:
+        yield f"advantage  {', then '.join(_describe_transform(dict(one)) for one in transforms)}"
+
+
+def _describe_transform(transform: dict[str, Any]) -> str:
+    name = transform.pop("name")
+    arguments = ", ".join(f"{key} {value}" for key, value in transform.items())
+    return f"{name} ({arguments})" if arguments else str(name)
+
+
+def _describe_rate(optim: DictConfig, num_rounds: int) -> str:
+    parts = [f"{optim.optimizer}, learning rate {optim.lr:g}"]
+    if optim.lr_warmup_steps > 0:
+        parts.append(f"warm-up of {optim.lr_warmup_steps} rounds")
+    if optim.lr_scheduler_type == "cosine":
+        end = optim.lr * (optim.min_lr_ratio or 0)
+        parts.append(f"cosine to {end:g} in round {num_rounds}")
+    return ", ".join(parts)
+
+
+def _describe_p(controller: Controller, num_rounds: int) -> str:
+    """First and last value of each schedule behind p, and the rules on top of them."""
     parts = []
+    for name, rule in controller.rules.items():
+        side = "" if name == "p" else f" for {name.removeprefix('p.')} advantages"
+        parts.append(f"by {rule}{side}")
     for name, schedule in controller.schedules.items():
-        first, last = schedule.value(0), schedule.value(num_rounds - 1)
+        first, last = schedule.at(0), schedule.at(num_rounds - 1)
         ends = ""
         if 0 < schedule.last_step <= num_rounds - 1:
             ends = f", at its end from round {schedule.last_step + 1} on"
         label = "" if name == "p" else name.removeprefix("p.") + " "
         parts.append(f"{label}{first:+g} to {last:+g} over {num_rounds} rollout rounds{ends}")
-    return "; ".join(
-        parts if list(controller.schedules) == ["p"] else [f"by rule '{kind}'", *parts]
-    )
+    return "; ".join(parts)
 
 
 def _describe_clip(actor: DictConfig) -> str:
@@ -147,6 +178,6 @@ def _without_effect(loss: DictConfig, is_holder: bool) -> list[str]:
         warnings.append(
             f"{field}.dual_clip has no effect: with {TOKEN_THEN_SEQUENCE} no ratio gets that large"
         )
-    if is_holder and loss.compiled and loss.aggregate != "power_mean":
+    if is_holder and loss.compiled and loss.aggregate != POWER_MEAN:
         warnings.append(f"{field}.compiled has no effect: it belongs to aggregate=power_mean")
     return warnings

@@ -14,13 +14,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from holderpo.control import build_controller
+from holderpo.control import Controller, build_controller
 from holderpo.objective import log_space_clip
 from recipe.holderpo.checks.data import data_files, template_problems
 from recipe.holderpo.checks.model import model_problems
 from recipe.holderpo.checks.plan import Plan, make_plan
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
-from recipe.holderpo.sections import HOLDER, advantage_settings, p_settings
+from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings, plain
 
 DEVICES = ("cpu", "cuda")
 RESUME_MODES = ("auto", "disable", "resume_path")
@@ -61,13 +61,29 @@ def check_config(config: DictConfig) -> Plan:
         raise ConfigError([f"{error.full_key or 'configuration'}: {error}"]) from error
     problems = [*_versions(), *_names(config), *_device(config), *_batches(config)]
     problems += [*_lengths(config), *_run(config), *_method(config), *_files(config)]
-    problems += _sections(config)
-    if problems:
+    controller: Controller | None = None
+    try:
+        controller = make_controller(config)
+        problems += _statistics_are_known(config, controller)
+    except ValueError as error:
+        problems.append(str(error))
+    problems += _advantage(config)
+    if not problems:
+        problems += _verl_checks(config)
+    if problems or controller is None:
         raise ConfigError(problems)
-    problems += _verl_checks(config)
-    if problems:
-        raise ConfigError(problems)
-    return make_plan(config)
+    return make_plan(config, controller)
+
+
+def make_controller(config: DictConfig) -> Controller:
+    """The controller of p, from the section ``p``.
+
+    Raises:
+        ValueError: naming the field, its value and the fix.
+    """
+    rounds = config.trainer.total_training_steps
+    # A number of rounds that is wrong is reported by itself: any would do here.
+    return build_controller(plain(config.p), num_rounds=rounds if _is_count(rounds) else 10**6)
 
 
 def _versions() -> Iterator[str]:
@@ -271,36 +287,27 @@ def _files(config: DictConfig) -> Iterator[str]:
     yield from template_problems(config)
 
 
-def _sections(config: DictConfig) -> Iterator[str]:
-    rounds = config.trainer.total_training_steps
-    try:
-        # A number of rounds that is wrong is reported by itself: any would do here.
-        build_controller(p_settings(config), num_rounds=rounds if _is_count(rounds) else 10**6)
-        yield from _statistics_are_known(config)
-    except ValueError as error:
-        yield str(error)
+def _advantage(config: DictConfig) -> Iterator[str]:
     try:
         advantage_settings(config)
     except (ValueError, TypeError) as error:
         yield str(error)
 
 
-def _statistics_are_known(config: DictConfig) -> Iterator[str]:
+def _statistics_are_known(config: DictConfig, controller: Controller) -> Iterator[str]:
     """Of a controller without them p would stay where it starts."""
-    p, loss = p_settings(config), config.actor_rollout_ref.actor.policy_loss
-    kinds = {
-        section.get("kind") for section in (p, p.get("positive"), p.get("negative")) if section
-    }
-    of_weights = " and ".join(repr(kind) for kind in ("ess", "variance") if kind in kinds)
-    if of_weights and loss.loss_mode == HOLDER and loss.aggregate != "power_mean":
+    loss, rules = config.actor_rollout_ref.actor.policy_loss, ", ".join(controller.rules.values())
+    of_weights = sorted(controller.reads & {"ess_frac", "second_moments"})
+    if of_weights and loss.loss_mode == HOLDER and loss.aggregate != POWER_MEAN:
         yield (
-            f"p.kind: {of_weights} with actor_rollout_ref.actor.policy_loss.aggregate "
-            f"{loss.aggregate!r}, whose weights are not known; choose 'power_mean' or another p"
+            f"p: {rules} reads {', '.join(of_weights)} of the token weights, which are not known "
+            f"with actor_rollout_ref.actor.policy_loss.aggregate {loss.aggregate!r}; choose "
+            f"'{POWER_MEAN}' or another p"
         )
-    if "reward" in kinds and config.algorithm.adv_estimator != HOLDER:
+    if "reward_mean" in controller.reads and config.algorithm.adv_estimator != HOLDER:
         yield (
-            f"p.kind: 'reward' with algorithm.adv_estimator {config.algorithm.adv_estimator!r}; "
-            f"the mean reward comes from '{HOLDER}', choose that"
+            f"p: {rules} reads reward_mean, which comes from algorithm.adv_estimator '{HOLDER}'; "
+            f"choose that in place of {config.algorithm.adv_estimator!r}, or another p"
         )
 
 

@@ -1,8 +1,10 @@
-"""The versions this recipe is written for."""
+"""The versions this recipe is written for, and its own."""
 
 from __future__ import annotations
 
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 SUPPORTED_VERL = "0.9.1"
 # Only where device is cpu.
@@ -46,3 +48,15 @@ def _check(distribution: str, supported: str) -> None:
             f"{distribution}: {installed or 'not installed'}; this recipe supports {distribution} "
             f"{supported} only (fix: pip install {distribution}=={supported})"
         )
+
+
+def current_commit() -> str | None:
+    """Commit of the checkout this file is in, with ``-dirty`` if it has changed; None elsewhere."""
+    folder = Path(__file__).parent
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    return found.stdout.strip() or None if found.returncode == 0 else None

@@ -255,7 +255,7 @@ def summarize(
     plan: EvaluationPlan, results: Sequence[SetResult], panels: Sequence[PanelResult]
 ) -> dict[str, Any]:
     """All numbers with what they were made of."""
-    from recipe.holderpo.sweep.__main__ import current_commit
+    from recipe.holderpo.checks.versions import current_commit
 
     return {
         **to_json(results, panels),

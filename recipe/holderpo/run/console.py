@@ -11,6 +11,17 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from holderpo.metrics import (
+    ESS_FRAC,
+    GRADIENT_NORM,
+    LOG_RATIO_MAX,
+    LOG_RATIO_MIN,
+    P_NEGATIVE,
+    P_POSITIVE,
+    REWARD_MEAN,
+    STEP_SECONDS,
+    P,
+)
 from holderpo.studies.runs import held_out_accuracies
 from recipe.holderpo.checks.plan import Plan
 
@@ -70,6 +81,10 @@ class Console:
             self._bar.update(step - self._bar.n if not self._bar.disable else 0)
         self.say(step_line(step, metrics))
 
+    def phase(self, name: str, seconds: float) -> None:
+        """Say that a phase of the start has ended."""
+        self.say(f"start      {name}, {seconds:.0f} s after launch")
+
     def fail(self, text: str) -> None:
         """Make ``text`` the last thing on the screen."""
         self.end_bar()
@@ -89,15 +104,15 @@ class Console:
 
 # Columns of a step's line: metric, short label, format.
 _COLUMNS = (
-    ("critic/rewards/mean", "reward", "{:.3f}"),
-    ("holder/p", "p", "{:+.2f}"),
-    ("holder/p_positive", "p of A>0", "{:+.2f}"),
-    ("holder/p_negative", "p of A<0", "{:+.2f}"),
-    ("holder/ess_frac", "ess", "{:.3f}"),
-    ("holder/log_ratio_min", "ratio min", "{:+.2f}"),
-    ("holder/log_ratio_max", "max", "{:+.2f}"),
-    ("actor/grad_norm", "grad", "{:.2f}"),
-    ("timing_s/step", "seconds", "{:.1f}"),
+    (REWARD_MEAN, "reward", "{:.3f}"),
+    (P, "p", "{:+.2f}"),
+    (P_POSITIVE, "p of A>0", "{:+.2f}"),
+    (P_NEGATIVE, "p of A<0", "{:+.2f}"),
+    (ESS_FRAC, "ess", "{:.3f}"),
+    (LOG_RATIO_MIN, "ratio min", "{:+.2f}"),
+    (LOG_RATIO_MAX, "max", "{:+.2f}"),
+    (GRADIENT_NORM, "grad", "{:.2f}"),
+    (STEP_SECONDS, "seconds", "{:.1f}"),
 )
 
 
@@ -112,7 +127,7 @@ def step_line(step: int, metrics: Mapping[str, float]) -> str:
 
 
 def _short(metrics: Mapping[str, float]) -> str:
-    reward, p = metrics.get("critic/rewards/mean"), metrics.get("holder/p")
+    reward, p = metrics.get(REWARD_MEAN), metrics.get(P)
     parts = [] if reward is None else [f"reward {reward:.3f}"]
     return ", ".join(parts if p is None else [*parts, f"p {p:+.2f}"])
 

@@ -10,6 +10,7 @@ from types import FrameType
 import psutil
 from omegaconf import DictConfig, OmegaConf
 
+from holderpo.control import Controller
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
 from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE, Phases
@@ -21,7 +22,7 @@ OF_A_NEW_RAY = ("num_cpus", "num_gpus", "resources", "include_dashboard", "objec
 _GRACE_SECONDS = 5.0
 
 
-def train(config: DictConfig, console: Console) -> None:
+def train(config: DictConfig, console: Console, controller: Controller) -> None:
     """Run the whole training in this process, with Ray actors for everything else.
 
     verl's own entry point runs the trainer in one more Ray actor; here the launching process is
@@ -30,8 +31,9 @@ def train(config: DictConfig, console: Console) -> None:
     Args:
         config: the checked configuration.
         console: where progress is shown.
+        controller: of p.
     """
-    phases = Phases(Path(config.run_dir) / PHASES_FILE)
+    phases = Phases(Path(config.run_dir) / PHASES_FILE, console.phase)
     import ray
     import transfer_queue as tq
     from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
@@ -55,19 +57,20 @@ def train(config: DictConfig, console: Console) -> None:
         OmegaConf.resolve(config)
         tq.init(config.transfer_queue)
         phases.mark("TransferQueue up")
-        _fit(config, console, phases)
+        _fit(config, console, phases, controller)
         tq.close()
     finally:
         _end_processes()
 
 
-def _fit(config: DictConfig, console: Console, phases: Phases) -> None:
+def _fit(config: DictConfig, console: Console, phases: Phases, controller: Controller) -> None:
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
     from verl.utils.import_utils import load_class_from_fqn
 
     from recipe.holderpo.trainer import HolderTrainerSync
 
     trainer = HolderTrainerSync(config=config)
+    trainer.controller = controller
     trainer.metrics_file = MetricsFile(Path(config.run_dir) / METRICS_FILE)
     trainer.on_step = console.step
     manager_class = AgentLoopManagerTQ

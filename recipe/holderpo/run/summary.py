@@ -14,9 +14,23 @@ from typing import Any
 from omegaconf import DictConfig
 
 from holderpo.intervals import wilson_interval
+from holderpo.metrics import (
+    CLIP_FRAC_HIGH,
+    CLIP_FRAC_LOW,
+    ESS_FRAC,
+    ESS_FRAC_MIN,
+    LOG_RATIO_MAX,
+    LOG_RATIO_MIN,
+    P_NEGATIVE,
+    P_POSITIVE,
+    POLICY_ENTROPY,
+    REWARD_MEAN,
+    STEP_SECONDS,
+    P,
+)
 from holderpo.studies.diagrams import Diagram, draw_diagrams
 from holderpo.studies.runs import held_out_accuracies, held_out_accuracy
-from recipe.holderpo.checks.plan import make_plan
+from recipe.holderpo.checks.plan import rollouts_per_step, updates_per_step
 from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE
 from recipe.holderpo.run.recorder import METRICS_FILE, read_metrics
 
@@ -27,32 +41,32 @@ HELDOUT = "heldout accuracy"
 DIAGRAMS = (
     Diagram(
         "accuracy",
-        {"critic/rewards/mean": "reward, sampled", HELDOUT: "held out"},
+        {REWARD_MEAN: "reward, sampled", HELDOUT: "held out"},
         (0.0, 1.02),
     ),
     Diagram(
         "order p",
-        {"holder/p": "p", "holder/p_positive": "A > 0", "holder/p_negative": "A < 0"},
+        {P: "p", P_POSITIVE: "A > 0", P_NEGATIVE: "A < 0"},
     ),
     Diagram(
         "ESS fraction of the token weights",
-        {"holder/ess_frac": "mean", "holder/ess_frac_min": "smallest response"},
+        {ESS_FRAC: "mean", ESS_FRAC_MIN: "smallest response"},
         (0.0, 1.02),
     ),
-    Diagram("entropy of the policy (nats)", {"actor/entropy": "entropy"}),
+    Diagram("entropy of the policy (nats)", {POLICY_ENTROPY: "entropy"}),
     Diagram(
         "clipped responses (fraction)",
-        {"holder/clip_frac_high": "above", "holder/clip_frac_low": "below"},
+        {CLIP_FRAC_HIGH: "above", CLIP_FRAC_LOW: "below"},
         (0.0, None),
     ),
     Diagram(
         "log-ratio of tokens (nats)",
-        {"holder/log_ratio_max": "largest", "holder/log_ratio_min": "smallest"},
+        {LOG_RATIO_MAX: "largest", LOG_RATIO_MIN: "smallest"},
     ),
 )
 
 
-def write_report(config: DictConfig, *, seconds_total: float) -> list[str]:
+def write_summary(config: DictConfig, *, seconds_total: float) -> list[str]:
     """Write summary.json and report.png into the run's folder.
 
     Args:
@@ -91,19 +105,18 @@ def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[s
     Returns:
         JSON-serialisable summary; what was not measured is missing.
     """
-    plan = make_plan(config)
     steps = [row for row in rows if row["step"] > 0]
     summary: dict[str, Any] = {
         "experiment": config.trainer.experiment_name,
         "seed": config.seed,
         "steps": int(steps[-1]["step"]),
-        "rollouts_per_step": plan.rollouts_per_step,
-        "updates_per_step": plan.updates_per_step,
-        "seconds_per_step_median": statistics.median(row["timing_s/step"] for row in steps),
-        "reward_first": steps[0]["critic/rewards/mean"],
-        "reward_last": steps[-1]["critic/rewards/mean"],
+        "rollouts_per_step": rollouts_per_step(config),
+        "updates_per_step": updates_per_step(config),
+        "seconds_per_step_median": statistics.median(row[STEP_SECONDS] for row in steps),
+        "reward_first": steps[0][REWARD_MEAN],
+        "reward_last": steps[-1][REWARD_MEAN],
     }
-    for key, name in (("p", "holder/p"), ("ess_frac", "holder/ess_frac")):
+    for key, name in (("p", P), ("ess_frac", ESS_FRAC)):
         if name in steps[-1]:
             summary |= {f"{key}_first": steps[0][name], f"{key}_last": steps[-1][name]}
     validated = [row for row in rows if HELDOUT in row]

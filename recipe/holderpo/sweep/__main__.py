@@ -27,12 +27,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from holderpo.control import build_controller
 from holderpo.studies.results import append_result, installed_versions
 from holderpo.studies.runs import read_run
+from recipe.holderpo.checks.settings import make_controller
+from recipe.holderpo.checks.versions import current_commit
 from recipe.holderpo.main import LOG_FILE, config_dir, keep_previous_run
 from recipe.holderpo.run.launch import OF_A_NEW_RAY
-from recipe.holderpo.sections import p_settings, plain
+from recipe.holderpo.sections import plain
 from recipe.holderpo.sweep.sweep_run import (
     PlannedRun,
     check_note,
@@ -117,7 +118,7 @@ def check_runs(runs: Sequence[PlannedRun], out: Path) -> None:
     for run in {run.arm: run for run in runs}.values():
         config = _compose(run)
         try:
-            build_controller(p_settings(config), num_rounds=config.trainer.total_training_steps)
+            make_controller(config)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{run.arm}: {error}") from error
 
@@ -207,18 +208,6 @@ def _train(
     write_note(run, folder, current_commit())
     status = run_to_its_end(run_command(run, folder), environment, lock)
     return f"failed with status {status}, see {folder / LOG_FILE}" if status else None
-
-
-def current_commit() -> str | None:
-    """Commit of the checkout this file is in, with ``-dirty`` if it has changed; None elsewhere."""
-    folder = Path(__file__).parent
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Namespace:

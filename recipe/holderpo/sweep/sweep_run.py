@@ -137,12 +137,12 @@ def finish_what_was_trained(folder: Path) -> bool:
         return True
     rows = read_rows(folder / METRICS_FILE, [])
     if rows and rows[-1]["step"] >= planned:
-        from recipe.holderpo.run.summary import write_report
+        from recipe.holderpo.run.summary import write_summary
 
         # Its last phase is in the file since it ended: when the process began follows.
         phases = folder / PHASES_FILE
         began = phases.stat().st_mtime - json.loads(phases.read_text())[FIRST_UPDATE]
-        write_report(OmegaConf.create(config), seconds_total=rows[-1]["wall_time"] - began)
+        write_summary(OmegaConf.create(config), seconds_total=rows[-1]["wall_time"] - began)
         return True
     latest = Path(str(lookup(config, "trainer.default_local_dir"))) / _LATEST
     return not latest.exists() or int(latest.read_text()) < planned

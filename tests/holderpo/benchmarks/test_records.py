@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from holderpo.evaluation import records
 
+from holderpo.benchmarks import records
 from holderpo.benchmarks.records import Record
 
 ONE = Record("math500", 3, 0, 0, "é \u2028 \\boxed{1}\r\n", "stop", 12, "1", "correct", 1.0)

@@ -5,8 +5,8 @@ import json
 
 import pytest
 import rich.console
-from holderpo.evaluation import benchmark, benchmark_report
 
+from holderpo.benchmarks import score_tables, scores
 from holderpo.benchmarks.panels import GREEDY, PANELS, SETS, Entry, Panel, Sampling
 from holderpo.benchmarks.pass_at_k import pass_at_k
 from holderpo.benchmarks.records import Record
@@ -222,7 +222,7 @@ def test_a_panel_that_is_not_whole_has_no_average_and_says_why():
 def test_the_table_is_complete_and_names_panels_intervals_and_failures():
     results = [*table2_results(), *score_set("aime25", SAMPLING, sampled_records())]
     panels = [average_panel(PANELS[name], results) for name in ("table2", "table6_7")]
-    text = benchmark_report.to_markdown("m", results, panels, ["a note"])
+    text = score_tables.to_markdown("m", results, panels, ["a note"])
     lines = [line for line in text.splitlines() if line.startswith("|")]
     widths = {line.count(" | ") for line in lines}
     assert len(widths) == 1
@@ -241,8 +241,8 @@ def test_the_screen_shows_the_same_numbers():
     panels = [average_panel(PANELS["table2"], results)]
     screen = io.StringIO()
     console = rich.console.Console(file=screen, width=160)
-    benchmark_report.print_report(console, results, panels, ["a note"])
-    for row in benchmark_report.make_rows(results, panels):
+    score_tables.print_report(console, results, panels, ["a note"])
+    for row in score_tables.make_rows(results, panels):
         assert row[0] in screen.getvalue()
         assert row[5] in screen.getvalue()
     assert "a note" in screen.getvalue()
@@ -251,7 +251,7 @@ def test_the_screen_shows_the_same_numbers():
 def test_the_numbers_are_json():
     results = [*table2_results(), *score_set("aime25", SAMPLING, sampled_records())]
     panels = [average_panel(PANELS[name], results) for name in ("table2", "table6_7")]
-    entries = json.loads(json.dumps(benchmark_report.to_json(results, panels), allow_nan=False))
+    entries = json.loads(json.dumps(score_tables.to_json(results, panels), allow_nan=False))
     assert entries["sets"][0]["scores"][0]["value"] == pytest.approx(13 / 30)
     assert entries["sets"][5]["scores"][2]["by_seed"] == {"3": 0.6, "7": 0.6}
     first, second = entries["averages"]
@@ -262,4 +262,4 @@ def test_the_numbers_are_json():
 def test_shares_shown_are_those_of_the_grader():
     from holderpo.grading import Status
 
-    assert set(benchmark.FAILURES) - {"truncated"} == {*Status} - {Status.CORRECT, Status.WRONG}
+    assert set(scores.FAILURES) - {"truncated"} == {*Status} - {Status.CORRECT, Status.WRONG}

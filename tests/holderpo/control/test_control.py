@@ -1,5 +1,6 @@
 """The controllers of p, on simulated rounds whose right answer is known."""
 
+import dataclasses
 import json
 import math
 from itertools import pairwise
@@ -7,30 +8,37 @@ from itertools import pairwise
 import pytest
 import torch
 
-from holderpo.control import RoundStatistics, ScheduledOrder, build_controller
-from holderpo.control.controllers import AdaptiveOrder, AdaptiveSettings
+from holderpo.control import RoundStatistics, build_controller
+from holderpo.control.build import build_rule
+from holderpo.control.controllers import FeedbackController, OpenLoopController
 from holderpo.control.order import ClipAwareOrder, OrderBySign, UniformOrder
-from holderpo.control.rules import RewardProgress, VarianceBudget
-from holderpo.control.schedule import Constant
+from holderpo.control.rules import EssSetPoint, FeedbackRule
 from holderpo.diagnostics import describe_rows
 
 NUM_UPDATES, NUM_ROWS, NUM_TOKENS = 4, 32, 40
 
 
 def constant(value):
-    return {"kind": "constant", "value": value}
+    return {"_target_": "holderpo.control.schedule.Constant", "value": value}
 
 
 def linear(start, end):
-    return {"kind": "linear", "start": start, "end": end, "steps": "whole_run"}
+    return {"_target_": "holderpo.control.schedule.Annealing", "start": start, "end": end}
 
 
-ESS = {"kind": "ess", "start": 1.0, "set_point": constant(0.05)}
-VARIANCE = {"kind": "variance", "start": 0.0, "desired": linear(2, -2), "budget": 1.5}
-REWARD = {"kind": "reward", "start": 2.0, "end": -2.0}
+RULES = "holderpo.control.rules."
+SIGN_MATCHED = {"_target_": RULES + "SignMatched"}
+ESS = {"_target_": RULES + "EssSetPoint", "start": 1.0, "set_point": constant(0.05)}
+VARIANCE = {
+    "_target_": RULES + "VarianceBudget",
+    "start": 0.0,
+    "desired": linear(2, -2),
+    "budget": 1.5,
+}
+REWARD = {"_target_": RULES + "RewardProgress", "start": 2.0, "end": -2.0}
 ADAPTIVE = [ESS, VARIANCE, REWARD]
-CLIP_AWARE = {"kind": "clip_aware_ess", "clip_frac_max": 0.2}
-BY_SIGN = {"kind": "sign_matched", "positive": constant(-2.0), "negative": constant(2.0)}
+CLIP_AWARE = {"_target_": "holderpo.control.order.ClipAwareOrder", "clip_frac_max": 0.2}
+BY_SIGN = {**SIGN_MATCHED, "positive": constant(-2.0), "negative": constant(2.0)}
 
 
 def gaussian(generator):
@@ -254,10 +262,13 @@ def test_variance_asks_for_a_grid_with_zero_and_both_bounds_on_it():
 
 
 def test_minimum_on_an_uneven_grid_is_that_of_the_parabola():
-    rule = VarianceBudget(Constant(-9.0), budget=10.0, orders=(-1.0, -0.7, 0.0, 0.4))
-    values = tuple((p + 0.37) ** 2 for p in rule.orders)
+    settings = {**VARIANCE, "desired": constant(-9.0), "budget": 10.0}
+    uneven = {"low": -1.0, "high": 0.4, "grid_step": 0.3}
+    rule = build_rule({**settings, **uneven}, num_rounds=2)
+    assert rule.second_moment_orders == (-1.0, -0.7, -0.4, -0.1, 0.0, 0.2, 0.4)
+    values = tuple((p + 0.37) ** 2 for p in rule.second_moment_orders)
     assert rule.propose(values, 0) == pytest.approx(-0.37, abs=1e-12)
-    falling = tuple(p for p in rule.orders)
+    falling = rule.second_moment_orders
     assert rule.propose(falling, 0) == -1.0, "the minimum is at the bound"
 
 
@@ -274,7 +285,7 @@ def test_reward_moves_p_with_progress_and_back():
 
 
 def test_reward_beyond_the_range_proposes_its_ends():
-    rule = RewardProgress(start=2.0, end=-2.0, reward_low=0.0, reward_high=0.5)
+    rule = build_rule({**REWARD, "reward_high": 0.5}, num_rounds=2)
     assert [rule.propose((reward,), 0) for reward in (-9.0, 9.0)] == [2.0, -2.0]
 
 
@@ -382,15 +393,19 @@ VARIANCE_GRID = build_controller(VARIANCE, num_rounds=2).second_moment_orders
 @pytest.mark.parametrize(
     ("settings", "other", "message"),
     [
-        (linear(2, -2), linear(2, -1), r"'end': -2\.0.*'end': -1\.0.*trainer\.resume_mode=disable"),
+        (linear(2, -2), linear(2, -1), r"'end': -2.*'end': -1.*trainer\.resume_mode=disable"),
         (linear(2, -2), constant(2.0), r"^p: the checkpoint was written with"),
         (linear(2, -2), ESS, r"^p: the checkpoint was written with"),
-        (ESS, {**ESS, "set_point": constant(0.1)}, r"'rule\.set_point\.p': 0\.05"),
+        (ESS, {**ESS, "set_point": constant(0.1)}, r"'set_point\.value': 0\.05"),
         (ESS, {**ESS, "smoothing": 0.2}, r"'smoothing': 0\.5"),
-        (VARIANCE, {**VARIANCE, "grid_step": 0.25}, r"'rule\.orders'"),
+        (VARIANCE, {**VARIANCE, "grid_step": 0.25}, r"'grid_step'"),
         (CLIP_AWARE, {**CLIP_AWARE, "high": 2.0}, r"'high': 1\.0"),
-        (BY_SIGN, {**BY_SIGN, "negative": constant(3.0)}, r"^p\.negative: .*'p': 2\.0.*'p': 3\.0"),
-        (constant(1.0), BY_SIGN, r"^p: the checkpoint .*'p': 1\.0.*'positive\.p': -2\.0"),
+        (
+            BY_SIGN,
+            {**BY_SIGN, "negative": constant(3.0)},
+            r"^p\.negative: .*'value': 2\.0.*'value': 3\.0",
+        ),
+        (constant(1.0), BY_SIGN, r"^p: the checkpoint .*'value': 1\.0.*'positive\.value': -2\.0"),
         (ESS, {**BY_SIGN, "positive": ESS, "negative": ESS}, r"^p: the checkpoint"),
         (BY_SIGN, constant(1.0), r"^p: the checkpoint"),
     ],
@@ -433,7 +448,7 @@ def test_a_state_without_a_configuration_is_refused(settings, state):
 
 def test_a_schedule_is_a_controller():
     controller = build_controller(linear(2, -2), num_rounds=5)
-    assert isinstance(controller, ScheduledOrder)
+    assert isinstance(controller, OpenLoopController)
     assert controller.order(1) == UniformOrder(1.0)
     assert controller.value(4) == {"holder/p": -2.0}
     controller.update(1, RoundStatistics())
@@ -448,7 +463,7 @@ def test_a_per_sequence_controller_hands_out_its_rule_and_logs_nothing():
 
 
 def test_the_signs_have_controllers_of_their_own():
-    settings = {"kind": "sign_matched", "positive": linear(-1, -3), "negative": CLIP_AWARE}
+    settings = {**SIGN_MATCHED, "positive": linear(-1, -3), "negative": CLIP_AWARE}
     controller = build_controller(settings, num_rounds=3)
     assert controller.order(1) == OrderBySign(UniformOrder(-2.0), ClipAwareOrder(0.2, 0.0, 1.0))
     assert controller.value(1) == {"holder/p_positive": -2.0}
@@ -460,7 +475,7 @@ def test_the_signs_have_controllers_of_their_own():
 
 def test_each_sign_learns_from_its_own_responses_and_from_the_reward_of_all():
     settings = {
-        "kind": "sign_matched",
+        **SIGN_MATCHED,
         "positive": {**ESS, "set_point": constant(-0.05), "start": -1.0, "max_change": 9},
         "negative": {**ESS, "max_change": 9},
     }
@@ -481,14 +496,14 @@ def test_each_sign_learns_from_its_own_responses_and_from_the_reward_of_all():
 
 
 def test_the_grid_of_second_moments_is_what_either_sign_needs():
-    settings = {"kind": "sign_matched", "positive": {**VARIANCE, "high": 1}, "negative": VARIANCE}
+    settings = {**SIGN_MATCHED, "positive": {**VARIANCE, "high": 1}, "negative": VARIANCE}
     controller = build_controller(settings, num_rounds=9)
     assert controller.second_moment_orders == VARIANCE_GRID
     assert build_controller(BY_SIGN, num_rounds=9).second_moment_orders == ()
 
 
 def test_every_schedule_is_listed_under_its_section():
-    settings = {"kind": "sign_matched", "positive": ESS, "negative": VARIANCE}
+    settings = {**SIGN_MATCHED, "positive": ESS, "negative": VARIANCE}
     named = build_controller(settings, num_rounds=9).schedules
     assert list(named) == ["p.positive.set_point", "p.negative.desired"]
     assert [schedule.last_step for schedule in named.values()] == [0, 8]
@@ -499,31 +514,38 @@ def test_every_schedule_is_listed_under_its_section():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "es"}, r"p\.kind: 'es'; give one of .*'clip_aware_ess'.*'sign_matched'"),
-        ({"kind": "ess"}, r"p\.start: missing.*\np\.set_point: missing"),
-        ({**ESS, "stop": 1}, r"p\.stop: not a field of kind 'ess'; it has start, set_point, low"),
-        ({**ESS, "start": 5}, r"p\.start: 5; give a finite number at least -4 and at most 4"),
-        ({**ESS, "low": 4}, r"p\.high: 4\.0; give a finite number above 4"),
-        ({**ESS, "max_change": 0}, r"p\.max_change: 0"),
-        ({**ESS, "smoothing": 1.5}, r"p\.smoothing: 1\.5; .*above 0 and at most 1"),
-        ({**ESS, "set_point": 0.05}, r"p\.set_point: 0\.05; give a section"),
-        ({**ESS, "set_point": constant(1.0)}, r"p\.set_point\.value: 1\.0; .*at most 0\.99"),
-        ({**ESS, "set_point": linear(0, -2)}, r"p\.set_point\.end: -2"),
-        ({**ESS, "set_point": {"kind": "ess"}}, r"p\.set_point\.kind: 'ess'; give one of"),
-        ({**VARIANCE, "budget": 0.5}, r"p\.budget: 0\.5; .*at least 1"),
-        ({**VARIANCE, "grid_step": 1e-3}, r"p\.grid_step: 0\.001 makes 4001 orders"),
-        ({**VARIANCE, "low": -1e308, "high": 1e308}, r"p\.grid_step: 0\.5 makes inf orders"),
-        (constant(10**400), r"p\.value: 10+; give a finite number"),
-        ({**VARIANCE, "desired": {"kind": "linear"}}, r"p\.desired\.start: missing"),
-        ({**REWARD, "reward_low": 1}, r"p\.reward_high: 1\.0; .*above 1"),
-        ({**REWARD, "low": 0}, r"p\.low: not a field of kind 'reward'"),
-        ({**CLIP_AWARE, "clip_frac_max": 0}, r"p\.clip_frac_max: 0; .*above 0 and at most 1"),
-        ({**CLIP_AWARE, "low": -1}, r"p\.low: -1 with high 1; .*one side of 0"),
-        ({"kind": "sign_matched", "positive": constant(1)}, r"p\.negative: missing"),
-        ({**BY_SIGN, "positive": {"kind": "linear"}}, r"p\.positive\.start: missing"),
-        ({**BY_SIGN, "positive": BY_SIGN}, r"p\.positive\.kind: 'sign_matched'; give one of"),
-        ({**BY_SIGN, "positive": 2}, r"p\.positive: 2; give a section"),
-        ({**BY_SIGN, "positive": {**ESS, "set_point": {}}}, r"p\.positive\.set_point\.kind: None"),
+        ({"_target_": RULES + "Ess"}, r"^p\._target_: cannot load 'holderpo\.control\.rules\.Ess'"),
+        ({"_target_": RULES + "EssSetPoint"}, r"^p\.start: missing.*\np\.set_point: missing"),
+        ({**ESS, "stop": 1}, r"^p\.stop: not a field of EssSetPoint; it has start, low"),
+        ({**ESS, "start": 5}, r"^p\.start: 5; give a finite number at least -4 and at most 4"),
+        ({**ESS, "low": 4}, r"^p\.high: 4\.0; give a finite number above 4"),
+        ({**ESS, "max_change": 0}, r"^p\.max_change: 0"),
+        ({**ESS, "smoothing": 1.5}, r"^p\.smoothing: 1\.5; .*above 0 and at most 1"),
+        ({**ESS, "set_point": 0.05}, r"^p\.set_point: 0\.05; give a schedule, for example"),
+        ({**ESS, "set_point": constant(1.0)}, r"^p\.set_point: 1 in round 1; .*at most 0\.99"),
+        ({**ESS, "set_point": linear(0, -2)}, r"^p\.set_point: -1\.1\d* in round 6; .*at least -0"),
+        ({**ESS, "set_point": ESS}, r"^p\.set_point: EssSetPoint\(.*; give a schedule"),
+        ({**VARIANCE, "budget": 0.5}, r"^p\.budget: 0\.5; .*at least 1"),
+        ({**VARIANCE, "grid_step": 1e-3}, r"^p\.grid_step: 0\.001 makes 4001 orders"),
+        ({**VARIANCE, "low": -1e308, "high": 1e308}, r"^p\.grid_step: 0\.5 makes inf orders"),
+        (constant(10**400), r"^p\.value: 10+; give a finite number"),
+        ({**VARIANCE, "desired": {**linear(1, 0), "end": None}}, r"^p\.desired\.end: None"),
+        ({**REWARD, "reward_low": 1}, r"^p\.reward_high: 1\.0; .*above 1"),
+        ({**REWARD, "end": -9}, r"^p\.end: -9; .*at least -4"),
+        ({**CLIP_AWARE, "clip_frac_max": 0}, r"^p\.clip_frac_max: 0; .*above 0 and at most 1"),
+        ({**CLIP_AWARE, "low": -1}, r"^p\.low: -1 with high 1; .*one side of 0"),
+        ({**SIGN_MATCHED, "positive": constant(1)}, r"^p\.negative: missing"),
+        ({**BY_SIGN, "positive": {**linear(1, 0), "steps": 0.5}}, r"^p\.positive\.steps: 0\.5"),
+        ({**BY_SIGN, "positive": BY_SIGN}, r"^p\.positive: SignMatched; give a rule that is not"),
+        ({**BY_SIGN, "positive": 2}, r"^p\.positive: int is no schedule"),
+        (
+            {**BY_SIGN, "positive": {**ESS, "set_point": {}}},
+            r"^p\.positive\.set_point\._target_",
+        ),
+        (
+            {"_target_": RULES + "RoundStatistics"},
+            r"^p: RoundStatistics is no sched",
+        ),
     ],
 )
 def test_bad_settings_name_field_value_and_fix(settings, message):
@@ -531,7 +553,78 @@ def test_bad_settings_name_field_value_and_fix(settings, message):
         build_controller(settings, num_rounds=10)
 
 
-def test_settings_in_code_have_the_defaults_of_the_sections():
+def test_what_a_controller_reads_is_what_its_rules_read():
+    assert build_controller(linear(1, 0), num_rounds=9).reads == set()
+    assert build_controller(ESS, num_rounds=9).reads == {"ess_frac"}
+    both = {**SIGN_MATCHED, "positive": REWARD, "negative": VARIANCE}
+    assert build_controller(both, num_rounds=9).reads == {"reward_mean", "second_moments"}
+    names = {field.name for field in dataclasses.fields(RoundStatistics)}
+    for settings in ADAPTIVE:
+        assert build_controller(settings, num_rounds=9).reads < names
+
+
+def test_a_set_point_out_of_reach_is_warned_of_under_its_section():
+    settings = {**BY_SIGN, "negative": {**ESS, "set_point": linear(0.1, 0.6)}}
+    controller = build_controller(settings, num_rounds=9)
+    (warning,) = controller.warnings(9, 2)
+    assert warning.startswith(
+        "p.negative.set_point is out of reach: it asks for a loss of ESS of 0.6"
+    )
+    assert list(controller.warnings(9, 4)) == []
+
+
+# A rule and a schedule of one's own.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FollowSpread(FeedbackRule):
+    """As a user would write it."""
+
+    gain: float
+    reads = frozenset({"log_ratio_std"})
+
+    def measure(self, statistics, p):
+        return None if statistics.log_ratio_std is None else (statistics.log_ratio_std,)
+
+    def propose(self, quantities, step):
+        return self.gain * quantities[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Halving:
+    """A schedule as a user would write it."""
+
+    start: float
+    last_step = 100
+
+    def at(self, step):
+        return self.start / 2**step
+
+
+def test_a_rule_of_ones_own_is_one_class_and_its_settings():
+    settings = {"_target_": f"{__name__}.FollowSpread", "start": 1.0, "gain": 10.0}
+    controller = build_controller(settings, num_rounds=9)
+    controller.update(0, RoundStatistics(log_ratio_std=0.12))
+    assert controller.value(1)["holder/p"] == pytest.approx(1.2)
+    assert controller.rules == {"p": "FollowSpread"}
+    twin = restored(controller, settings, 9)
+    assert twin.order(1) == controller.order(1)
+    with pytest.raises(ValueError, match=r"'gain': 10\.0.*'gain': 9\.0"):
+        restored(controller, {**settings, "gain": 9.0}, 9)
+
+
+def test_a_schedule_of_ones_own_works_alone_and_within_a_rule():
+    settings = {"_target_": f"{__name__}.Halving", "start": 0.5}
+    controller = build_controller(settings, num_rounds=9)
+    assert [controller.order(step).p for step in range(3)] == [0.5, 0.25, 0.125]
+    assert list(controller.schedules) == ["p"]
+    assert list(build_controller({**ESS, "set_point": settings}, num_rounds=9).schedules) == [
+        "p.set_point"
+    ]
+
+
+def test_defaults_in_code_are_those_of_the_files():
     built = build_controller(ESS, num_rounds=3)
-    assert isinstance(built, AdaptiveOrder)
-    assert built.settings == AdaptiveSettings(built.settings.rule, start=1.0, low=-4.0, high=4.0)
+    assert isinstance(built, FeedbackController)
+    set_point = built.rule.set_point
+    assert built.rule == EssSetPoint(start=1.0, set_point=set_point, low=-4.0, high=4.0)

@@ -2,7 +2,9 @@
 
 import json
 
-REWARD = "critic/rewards/mean"
+from holderpo.metrics import REWARD_MEAN
+
+REWARD = REWARD_MEAN
 HELD_OUT = "val-core/columns/acc/mean@1"
 
 

@@ -13,7 +13,7 @@ def test_module_draws_a_schedule(tmp_path):
     picture = tmp_path / "p.svg"
     command = [sys.executable, "-m", "holderpo.studies.plot_order", "--start", "2", "--end", "-2"]
     done = subprocess.run(
-        [*command, "--kind", "cubic", "--rounds", "20", "--out", str(picture)],
+        [*command, "--shape", "cubic", "--rounds", "20", "--out", str(picture)],
         capture_output=True,
         text=True,
         check=True,
@@ -52,7 +52,11 @@ def test_a_runs_order_is_drawn_beside_reward_and_ess(tmp_path, monkeypatch, orde
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--kind", "constant", "--out", "p.png"], "p.value: missing"),
+        (["--start", "1", "--out", "p.png"], "--end: missing; give --start and --end, or --value"),
+        (
+            ["--value", "1", "--end", "0", "--out", "p.png"],
+            "leave out ['end']",
+        ),
         (["--start", "2", "--end", "0", "--out", "p.jpg"], "--out: p.jpg; give a file ending in"),
         (["--start", "2", "--end", "0", "--rounds", "0", "--out", "p.png"], "--rounds: 0"),
         (["--start", "2", "--steps", "5.5", "--out", "p.png"], "--steps: invalid number of rounds"),

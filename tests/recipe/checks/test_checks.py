@@ -58,7 +58,7 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         "demo",
         [
             *data[1:],
-            "p.kind=liner",
+            "p.shape=liner",
             "advantage.transforms=[{name: clmp}]",
             "actor_rollout_ref.actor.ppo_mini_batch_size=7",
             "actor_rollout_ref.actor.clip_ratio_low=1.5",
@@ -70,7 +70,7 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
     )
     text = "\n".join(found)
     for expected in (
-        "p.kind: 'liner'; give one of",
+        "p.shape: 'liner'; give one of",
         "advantage.transforms: unknown name 'clmp'; give one of",
         "actor_rollout_ref.actor.ppo_mini_batch_size: 7; give a number of prompts that divides",
         "actor_rollout_ref.actor.clip_ratio_low: 1.5; give a distance from 1 in (0, 1)",
@@ -120,13 +120,16 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         (
             "p=sign_matched p@p.positive=ess "
             f"{LOSS}.aggregate=tests.recipe.checks.test_checks.data",
-            "p.kind: 'ess' with actor_rollout_ref.actor.policy_loss.aggregate 'tests.recipe.",
+            "p: EssSetPoint reads ess_frac of the token weights, which are not known with ",
         ),
         (
             f"p=variance {LOSS}.aggregate=tests.recipe.checks.test_checks.data",
-            "p.kind: 'variance' with",
+            "p: VarianceBudget reads second_moments of the token weights",
         ),
-        ("p=reward algorithm.adv_estimator=grpo", "the mean reward comes from 'holder'"),
+        (
+            "p=reward algorithm.adv_estimator=grpo",
+            "p: RewardProgress reads reward_mean",
+        ),
         ("data.max_response_length=0", "data.max_response_length: 0; give a number of tokens"),
         (
             "data.max_response_length=47",

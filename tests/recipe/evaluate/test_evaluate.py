@@ -10,9 +10,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from recipe.holderpo.evaluation import answers as evaluation_answers
-from recipe.holderpo.evaluation import benchmark_data
-from recipe.holderpo.evaluation import plan as evaluation_plan
 
 from data_prep.parquet import verl_row, write_manifest, write_rows
 from data_prep.tiny_model import ascii_tokenizer, save, tiny_qwen2
@@ -20,7 +17,9 @@ from holderpo.benchmarks.panels import Sampling
 from holderpo.benchmarks.prompt import TEMPLATES, render
 from holderpo.benchmarks.records import write_records
 from holderpo.grading import Status, Verdict, grade
-from recipe.holderpo import evaluate
+from recipe.holderpo.evaluate import __main__ as evaluate
+from recipe.holderpo.evaluate import answers as evaluation_answers
+from recipe.holderpo.evaluate import benchmark_data, evaluation_plan
 from recipe.holderpo.evaluate.generation import Completion
 from recipe.holderpo.evaluate.weights import fingerprint
 from tests.recipe.launching import launched

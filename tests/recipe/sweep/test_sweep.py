@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recipe.holderpo import sweep
+from recipe.holderpo.sweep import __main__ as sweep
 from tests.holderpo.studies.run_folders import write_run
 
 
@@ -196,11 +196,11 @@ def test_a_run_cut_off_in_its_report_gets_the_report(started, tmp_path, monkeypa
     (folder / "startup.json").write_text(json.dumps({"first update done": 40.0}))
     os.utime(folder / "startup.json", (101.5, 101.5))
 
-    def write_report(config, *, seconds_total):
+    def write_summary(config, *, seconds_total):
         assert seconds_total == 103.0 - (101.5 - 40.0), "last step, process began"
         (Path(config.run_dir) / "summary.json").write_text(json.dumps({"steps": 3}))
 
-    monkeypatch.setattr("recipe.holderpo.run.summary.write_report", write_report)
+    monkeypatch.setattr("recipe.holderpo.run.summary.write_summary", write_summary)
     assert sweep.main(["--methods", "grpo", *NO_RAY, f"--out={tmp_path}"]) == 0
     assert started == []
     assert [line["steps"] for line in results(tmp_path)] == [3]
@@ -223,7 +223,7 @@ def test_a_run_cut_off_before_goes_on_in_its_folder(tmp_path):
 INTERRUPTED = """
 import os, sys
 from pathlib import Path
-from recipe.holderpo import sweep
+from recipe.holderpo.sweep import __main__ as sweep
 child = (
     "import signal, time\\n"
     "signal.signal(signal.SIGINT, signal.SIG_IGN)\\n"

@@ -1,0 +1,55 @@
+"""Checks of single settings; every error names the field, the value and the fix."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+
+def check_number(
+    settings: Any,
+    field: str,
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+) -> None:
+    """Refuse a field that is no finite number within its range.
+
+    Args:
+        settings: object with the field.
+        field: name of the attribute.
+        above: it must be larger.
+        at_least: smallest allowed value.
+        at_most: largest allowed value.
+
+    Raises:
+        ValueError: ``field: value; give ...``.
+    """
+    value = getattr(settings, field)
+    if not _is_number(value) or not (above < value and at_least <= value <= at_most):
+        limits = [
+            f"{word} {limit:g}"
+            for word, limit in (("above", above), ("at least", at_least), ("at most", at_most))
+            if math.isfinite(limit)
+        ]
+        wanted = " ".join(["a finite number", " and ".join(limits)]).strip()
+        raise ValueError(f"{field}: {value!r}; give {wanted}")
+
+
+def check_count(settings: Any, field: str, *, at_least: int = 0) -> None:
+    """Refuse a field that is no whole number of rounds, ``at_least`` or more.
+
+    Raises:
+        ValueError: ``field: value; give ...``.
+    """
+    value = getattr(settings, field)
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ValueError(f"{field}: {value!r}; give a whole number of rounds, {at_least} or more")
+
+
+def _is_number(value: Any) -> bool:
+    # False for NaN too, and for a whole number that no float can hold.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
