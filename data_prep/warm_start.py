@@ -1,89 +1,118 @@
-"""The supervised fit that gives the demo's model its format before reinforcement learning."""
+"""A supervised fit that gives a tiny model its format before reinforcement learning.
+
+It knows no task: a task hands over its demonstrations.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_prep import columns
-from data_prep.tiny_model import END_ID, save, tiny_qwen2
+from data_prep import tiny_model
 
 STAMP = "warm_start.json"
+
+# From a number of demonstrations and a source of randomness: prompts with their answers, token ids,
+# (batch_size, tokens) int64, all of one length.
+Demonstrations = Callable[[int, np.random.Generator], torch.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmStartSettings:
-    """Everything the warm-started model depends on; its hash names the cached model."""
+    """Of the fit."""
 
+    num_prompt_tokens: int
+    """Of each demonstration; the rest is the answer, which alone is learnt."""
     steps: int = 1200
     """Optimiser steps."""
     batch_size: int = 64
-    """Fresh demonstrations a step."""
+    """Fresh demonstrations per step."""
     learning_rate: float = 4e-3
     """Peak of AdamW's learning rate; linear decay to 5 % after the warm-up."""
     warm_up_steps: int = 50
     """Steps of linear warm-up."""
-    forget_carry: float = columns.FORGET_CARRY
-    """The teacher's probability of losing a carry."""
     seed: int = 0
     """Of initialisation and demonstrations."""
     max_tokens: int = 64
     """Longest prompt plus response the model takes."""
 
-    def digest(self) -> str:
-        """Hash of the settings and of the code that uses them."""
-        code = "".join(
-            Path(module).read_text()
-            for module in (__file__, columns.__file__, Path(__file__).with_name("tiny_model.py"))
-        )
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True) + code
-        return hashlib.sha256(text.encode()).hexdigest()
 
-
-def ensure_warm_start(folder: Path, settings: WarmStartSettings) -> None:
-    """Make the warm-started model in ``folder``, unless it is there with these settings.
+def ensure_warm_start(
+    folder: Path, settings: WarmStartSettings, demonstrations: Demonstrations
+) -> None:
+    """Make the warm-started model in ``folder``, unless it is there from the same fit.
 
     Args:
         folder: of the Hugging Face checkpoint; replaced as a whole.
         settings: of the fit.
+        demonstrations: a function of a module; a change of that module makes the model anew.
     """
     stamp = folder / STAMP
-    if stamp.exists() and json.loads(stamp.read_text())["digest"] == settings.digest():
+    digest = fit_digest(settings, demonstrations)
+    if stamp.exists() and json.loads(stamp.read_text())["digest"] == digest:
         print(f"{folder}: warm-started model is up to date")
         return
-    model = fit(settings)
+    model = fit(settings, demonstrations)
     unfinished = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
-    save(unfinished, model)
-    record = {"digest": settings.digest(), **dataclasses.asdict(settings)}
+    tiny_model.save(unfinished, model)
+    record = {"digest": digest, **dataclasses.asdict(settings)}
     (unfinished / STAMP).write_text(json.dumps(record, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     print(f"{folder}: warm-started model written")
 
 
-def fit(settings: WarmStartSettings) -> torch.nn.Module:
-    """Fit a fresh model to the careless teacher's demonstrations."""
+def fit_digest(settings: WarmStartSettings, demonstrations: Demonstrations) -> str:
+    """Hash of everything the model depends on: settings, and the code of fit, model and teacher.
+
+    Args:
+        settings: of the fit.
+        demonstrations: whose module counts as a whole.
+
+    Returns:
+        Hexadecimal SHA-256.
+    """
+    text = json.dumps(dataclasses.asdict(settings), sort_keys=True)
+    for defined in (fit, tiny_model, demonstrations):
+        source = inspect.getsourcefile(defined)
+        assert source is not None, "code without a file cannot be compared"
+        text += Path(source).read_text()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fit(settings: WarmStartSettings, demonstrations: Demonstrations) -> torch.nn.Module:
+    """Fit a fresh model to demonstrations.
+
+    Args:
+        settings: of the fit.
+        demonstrations: gives each step's batch.
+
+    Returns:
+        The model, in evaluation mode.
+    """
     torch.manual_seed(settings.seed)
     torch.set_flush_denormal(True)
     rng = np.random.default_rng(settings.seed)
-    model = tiny_qwen2(max_tokens=settings.max_tokens).train()
+    model = tiny_model.tiny_qwen2(max_tokens=settings.max_tokens).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
     # No bar where the output is no terminal.
     for _ in tqdm(range(settings.steps), desc="warm start", unit="step", disable=None):
-        tokens = demonstrations(settings, rng)
-        logits = model(input_ids=tokens[:, :-1]).logits[:, columns.PROMPT_CHARACTERS - 1 :]
-        targets = tokens[:, columns.PROMPT_CHARACTERS :]
+        tokens = demonstrations(settings.batch_size, rng)
+        logits = model(input_ids=tokens[:, :-1]).logits[:, settings.num_prompt_tokens - 1 :]
+        targets = tokens[:, settings.num_prompt_tokens :]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -91,17 +120,6 @@ def fit(settings: WarmStartSettings) -> torch.nn.Module:
         optimizer.step()
         schedule.step()
     return model.eval()
-
-
-def demonstrations(settings: WarmStartSettings, rng: np.random.Generator) -> torch.Tensor:
-    """One batch of prompts with the teacher's answers, (batch_size, tokens) int64."""
-    digits = columns.draw_problems("warm_start", settings.batch_size, rng)
-    sums = columns.add_columns(digits, forget_carry=settings.forget_carry, rng=rng)
-    texts = [
-        columns.prompt_text(problem) + columns.answer_text(answer)
-        for problem, answer in zip(digits, sums, strict=True)
-    ]
-    return torch.tensor([[*text.encode("ascii"), END_ID] for text in texts])
 
 
 def _rate(step: int, settings: WarmStartSettings) -> float:

@@ -1,5 +1,6 @@
 """Real launches: helpers to run them, and the small data they run on."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data_prep import columns
-from data_prep.warm_start import WarmStartSettings, ensure_warm_start
+from data_prep import column_addition
+from data_prep.warm_start import ensure_warm_start
 
 MAIN = [sys.executable, "-m", "recipe.holderpo.main"]
 LAUNCH_SECONDS = 240
@@ -19,11 +20,12 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def columns_data(tmp_path_factory):
+def demo_data(tmp_path_factory):
     """A few problems and half the warm start: some answers are right, so there is signal."""
-    folder = tmp_path_factory.mktemp("columns")
-    columns.write_data(folder, seed=0, num_train=64, num_heldout=16)
-    ensure_warm_start(folder / "model", WarmStartSettings(steps=600))
+    folder = tmp_path_factory.mktemp("demo")
+    column_addition.write_data(folder, seed=0, num_train=64, num_heldout=16)
+    half = dataclasses.replace(column_addition.WARM_START, steps=600)
+    ensure_warm_start(folder / "model", half, column_addition.demonstrations)
     return [
         f"data.train_files={folder}/train.parquet",
         f"data.val_files={folder}/heldout.parquet",

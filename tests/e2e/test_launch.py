@@ -26,14 +26,14 @@ def halve(advantages, batch):
     return advantages / 2
 
 
-def test_stock_verl_trains_with_the_plugins_loss_and_estimator(columns_data, tmp_path):
+def test_stock_verl_trains_with_the_plugins_loss_and_estimator(demo_data, tmp_path):
     """No code of ours is named: verl's entry point alone brings both to driver and actor."""
     command = [
         *MAIN[:2],
         "verl.trainer.main_ppo",
         "--config-dir=configs",
         "+device=cpu",
-        *columns_data,
+        *demo_data,
         "data.max_prompt_length=18",
         "data.max_response_length=18",
         "actor_rollout_ref.actor.policy_loss.loss_mode=holder",
@@ -55,13 +55,13 @@ def test_stock_verl_trains_with_the_plugins_loss_and_estimator(columns_data, tmp
     assert "actor/pg_clipfrac" in output
 
 
-def test_demo_with_a_users_own_functions_ends_with_a_report(columns_data, tmp_path):
+def test_demo_with_a_users_own_functions_ends_with_a_report(demo_data, tmp_path):
     here = __name__
     run_dir = tmp_path / "run"
     command = [
         *MAIN,
         "--config-name=demo",
-        *columns_data,
+        *demo_data,
         f"run_dir={run_dir}",
         "trainer.total_training_steps=3",
         "trainer.save_freq=-1",
@@ -219,11 +219,11 @@ def broken_aggregate(log_ratio, mask, p):
     raise ValueError("the user's own mistake")
 
 
-def test_a_crash_in_a_worker_ends_everything_and_shows_the_error_last(columns_data, tmp_path):
+def test_a_crash_in_a_worker_ends_everything_and_shows_the_error_last(demo_data, tmp_path):
     command = [
         *MAIN,
         "--config-name=demo",
-        *columns_data,
+        *demo_data,
         f"run_dir={tmp_path}/run",
         "trainer.val_before_train=false",
         f"actor_rollout_ref.actor.policy_loss.aggregate={__name__}.broken_aggregate",

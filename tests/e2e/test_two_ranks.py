@@ -8,11 +8,11 @@ from tests.e2e.conftest import MAIN, launch
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_two_fsdp_ranks_train_and_log_global_metrics(columns_data, tmp_path):
+def test_two_fsdp_ranks_train_and_log_global_metrics(demo_data, tmp_path):
     command = [
         *MAIN,
         "--config-name=demo",
-        *columns_data,
+        *demo_data,
         f"run_dir={tmp_path}/run",
         "trainer.n_gpus_per_node=2",
         "trainer.total_training_steps=3",

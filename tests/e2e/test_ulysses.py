@@ -10,11 +10,11 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_metrics_do_not_depend_on_how_sequences_are_split(columns_data, tmp_path):
+def test_metrics_do_not_depend_on_how_sequences_are_split(demo_data, tmp_path):
     first = {}
     for size in (1, 2):
         command = [
-            *[*MAIN, "--config-name=demo", "device=cuda", *columns_data],
+            *[*MAIN, "--config-name=demo", "device=cuda", *demo_data],
             f"run_dir={tmp_path}/{size}",
             "trainer.n_gpus_per_node=2",
             f"actor_rollout_ref.actor.ulysses_sequence_parallel_size={size}",
