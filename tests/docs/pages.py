@@ -16,6 +16,8 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 # What a command begins with; anything else in a code span is a name or a value.
 _COMMAND = re.compile(r"([A-Z_]+=\S+ )*(\S*python3? |scripts/\S+\.sh|make [a-z])")
+# The map of the repository is no shell.
+_TREE = re.compile(r"\w+/ {2}")
 
 
 class Command(NamedTuple):
@@ -60,8 +62,8 @@ def anchors(text):
 def shell_lines(text):
     """Lines of the blocks without a language, continued lines joined; and commands in the prose."""
     for language, content in blocks(text):
-        if not language and "├" not in content:
-            yield from content.replace("\\\n", " ").splitlines()
+        if not language and not _TREE.match(content):
+            yield from map(str.strip, content.replace("\\\n", " ").splitlines())
     yield from (span for span in spans(text) if _COMMAND.match(span))
 
 
