@@ -1,1 +1,1 @@
-"""Data sets as verl parquet files, one module each, and the tiny model of the demo."""
+"""Data sets as verl parquet files, one module each, and tiny models to try them with."""

@@ -92,7 +92,7 @@ def read_held_out(paths: Iterable[Path]) -> list[HeldOut]:
             below counts.
 
     Returns:
-        One entry a file.
+        One entry per file.
 
     Raises:
         ValueError: for a path without such a file, and for rows without problems.

@@ -15,7 +15,7 @@ from data_prep.parquet import write_manifest
 from data_prep.prepare import Settings, manifest_about, prepare
 from holderpo.benchmarks.prompt import TEMPLATES
 
-# Longer than any prompt of the sets here, at one token a character.
+# Longer than any prompt of the sets here, at one token per character.
 TINY_MODEL_TOKENS = 8192
 
 
@@ -93,7 +93,7 @@ def add_options(
         parser.add_argument(
             "--tiny-model",
             action="store_true",
-            help="also make a tiny random model with one token a character, to try the set with",
+            help="also make a tiny random model with one token per character, to try the set with",
         )
 
 
@@ -172,4 +172,4 @@ def ensure_tiny_model(folder: Path, *, max_tokens: int = TINY_MODEL_TOKENS) -> N
     with torch.random.fork_rng():
         torch.manual_seed(0)
         save(folder, tiny_qwen2(max_tokens=max_tokens))
-    print(f"{folder}: a tiny random model of at most {max_tokens} tokens, one a character")
+    print(f"{folder}: a tiny random model of at most {max_tokens} tokens, one per character")

@@ -84,7 +84,6 @@ def prepare_sets(names: Sequence[str], options: argparse.Namespace) -> None:
     prepared: list[Path] = []
     for math_set in ordered:
         folder = options.folder / math_set.name
-        training = math_set.split == "train"
         chosen = dataclasses.replace(
             settings,
             held_out=(*settings.held_out, *prepared),
@@ -97,10 +96,10 @@ def prepare_sets(names: Sequence[str], options: argparse.Namespace) -> None:
             failed.append(str(error))
             print(f"{folder}: FAILED")
             continue
-        if training:
-            if options.tiny_model:
-                ensure_tiny_model(folder / "tiny_model")
-        else:
+        splits = {file.split for file in files}
+        if options.tiny_model and "train" in splits:
+            ensure_tiny_model(folder / "tiny_model")
+        if "test" in splits:
             prepared.append(folder / "test.parquet")
     if failed:
         listed = "".join(f"\n  {message}" for message in failed)

@@ -143,6 +143,17 @@ def test_training_sets_come_last_and_see_the_evaluation_sets(monkeypatch, tmp_pa
     ]
 
 
+def test_every_training_set_gets_a_tiny_model(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(math, "prepare_folder", lambda *arguments: None)
+    monkeypatch.setattr(math, "ensure_tiny_model", made.append)
+    sets = ["--sets", "math_level3to5", "gsm8k", "aime24"]
+    math.main([f"--folder={tmp_path}", *sets, "--tiny-model"])
+    assert made == [tmp_path / name / "tiny_model" for name in ("gsm8k", "math_level3to5")]
+    math.main([f"--folder={tmp_path}", *sets])
+    assert len(made) == 2
+
+
 def test_every_module_has_a_command(capsys):
     for name in math.SETS:
         module = __import__(f"data_prep.{name}", fromlist=["SET"])
