@@ -1,36 +1,38 @@
 """Where the start of a run goes: phases of the driver, and seconds of CPU by process.
 
-    python scripts/profile_startup.py [Hydra overrides]
+    python scripts/profile_startup.py [--config demo] [Hydra overrides]
 
-launches the demo for one step, watches its processes until the first update is done, and prints a
-table. Times are seconds since launch.
+launches an experiment for one step, watches its processes until the first update is done, and
+prints a table. Times are seconds since launch.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 RUN_DIR = Path("outputs/profile_startup")
-COMMAND = [
-    *[sys.executable, "-m", "recipe.holderpo.main", "--config-name=demo"],
-    *["trainer.total_training_steps=1", "trainer.val_before_train=false", "trainer.test_freq=-1"],
-    *["trainer.save_freq=-1", "report.measure_import=false", f"run_dir={RUN_DIR}"],
-]
 POLL_SECONDS = 0.25
 
 
 def main() -> None:
     """Launch, watch, print."""
+    command = run_command()
+    # The phases of an earlier run would end the watch at once.
+    shutil.rmtree(RUN_DIR, ignore_errors=True)
     began = time.time()
-    with subprocess.Popen([*COMMAND, *sys.argv[1:]], stdout=subprocess.DEVNULL) as run:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as run:
         processes = watch(psutil.Process(run.pid), began)
-        run.wait()
+        if run.wait() != 0:
+            sys.exit(f"the run failed with status {run.returncode}, see {RUN_DIR}/run.log")
     phases = json.loads((RUN_DIR / "startup.json").read_text())
     print("phase ends at")
     for phase, seconds in phases.items():
@@ -43,6 +45,29 @@ def main() -> None:
     print(
         f"total {total_cpu:.0f} s of CPU, {total_memory:.1f} GiB (shared pages counted each time)"
     )
+
+
+def run_command(command_line: Sequence[str] | None = None) -> list[str]:
+    """The run to launch, from this program's command line.
+
+    Args:
+        command_line: by default the program's own.
+    """
+    parser = argparse.ArgumentParser(
+        description="Phases of a run's start, and seconds of CPU and memory by process."
+    )
+    parser.add_argument(
+        "--config", default="demo", help="experiment in configs/ (default: %(default)s)"
+    )
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides of the run")
+    arguments = parser.parse_args(command_line)
+    return [
+        *[sys.executable, "-m", "recipe.holderpo.main", f"--config-name={arguments.config}"],
+        *["trainer.total_training_steps=1", "trainer.val_before_train=false"],
+        *["trainer.test_freq=-1", "trainer.save_freq=-1", "report.measure_import=false"],
+        *arguments.overrides,
+        f"run_dir={RUN_DIR}",
+    ]
 
 
 def watch(parent: psutil.Process, began: float) -> list[tuple[str, float, float, float]]:

@@ -1,8 +1,6 @@
 """configs/math*: each run has the paper's values, passes the checks, and rolls out."""
 
 import asyncio
-import re
-import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -25,7 +23,6 @@ from holderpo.benchmarks.prompt import RAW_CHAT_TEMPLATE, TEMPLATES, render
 from recipe.holderpo.checks.settings import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import composed
-from tests.recipe.launching import launched
 
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
@@ -42,7 +39,7 @@ PAPER = {
     "data.max_response_length": (3000, P),
     "trainer.n_gpus_per_node": (4, P),
     "trainer.nnodes": (1, P),
-    "p.kind": ("linear", P),
+    "p.shape": ("linear", P),
     "p.start": (2.0, P),
     "p.end": (-2.0, P),
     f"{ACTOR}.policy_loss.loss_mode": ("holder", P),
@@ -74,14 +71,15 @@ PAPER = {
     f"{ACTOR}.optim.weight_decay": (0.0, OAT),
     f"{ACTOR}.optim.clip_grad": (1.0, OAT),
 }
-# Model, whether its output layer is its embedding, and its positions: facts of its config.json.
+# The paper's models: whether the output layer is the embedding, and positions, of its config.json.
 MODELS = {
-    "math_qwen25_math_1_5b": ("Qwen/Qwen2.5-Math-1.5B", True, 4096),
-    "math_qwen25_math_7b": ("Qwen/Qwen2.5-Math-7B", False, 4096),
-    "math_r1_distill_qwen_7b": ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", False, 131072),
-    "math_qwen3_4b_base": ("Qwen/Qwen3-4B-Base", True, 32768),
-    "math_qwen3_8b_base": ("Qwen/Qwen3-8B-Base", False, 32768),
+    "Qwen/Qwen2.5-Math-1.5B": (True, 4096),
+    "Qwen/Qwen2.5-Math-7B": (False, 4096),
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B": (False, 131072),
+    "Qwen/Qwen3-4B-Base": (True, 32768),
+    "Qwen/Qwen3-8B-Base": (False, 32768),
 }
+RUNS = sorted({path.stem for path in config_dir().glob("math_*.yaml")} - {"math_smoke"})
 SETS = ("math_level3to5", "aime24", "amc", "math500", "minerva", "olympiadbench")
 
 
@@ -117,12 +115,12 @@ def problems(config):
     return caught.value.problems
 
 
-def test_every_run_of_the_paper_is_in_the_table():
-    files = {path.stem for path in config_dir().glob("math*.yaml")}
-    assert files == {*MODELS, "math", "math_smoke"}
+def test_every_model_of_the_paper_has_one_run():
+    models = [composed(name).actor_rollout_ref.model.path for name in RUNS]
+    assert sorted(models) == sorted(MODELS)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", RUNS)
 def test_every_run_has_the_papers_values_and_passes_the_checks(name, prepared):
     config = composed(name)
     values = {key: OmegaConf.select(config, key, throw_on_missing=True) for key in PAPER}
@@ -131,10 +129,11 @@ def test_every_run_has_the_papers_values_and_passes_the_checks(name, prepared):
         for key, value in values.items()
     }
     assert plain == {key: value for key, (value, _) in PAPER.items()}
-    model, tied, positions = MODELS[name]
-    assert config.actor_rollout_ref.model.path == model
-    assert config.actor_rollout_ref.model.use_fused_kernels == tied
+    output_is_embedding, positions = MODELS[config.actor_rollout_ref.model.path]
+    # verl's fused log-probabilities fail under FSDP2 elsewhere, as the last test shows.
+    assert config.actor_rollout_ref.model.use_fused_kernels == output_is_embedding
     assert config.data.max_prompt_length + config.data.max_response_length <= positions
+    # Or two runs would share a folder.
     assert config.trainer.experiment_name == name
 
     plan = check_config(config)
@@ -201,32 +200,6 @@ def test_the_punishment_of_long_answers_has_its_own_reward_manager():
     """Not the one that the other runs on mathematics import."""
     manager = composed("math_qwen25_math_7b", ["+method=dapo_overlong"]).reward.reward_manager
     assert (manager.source, manager.name) == ("register", "dapo")
-
-
-@pytest.mark.parametrize("name", [*MODELS, "math_smoke"])
-def test_every_launcher_names_its_run_and_is_bash(name):
-    path = config_dir().parent / "scripts" / f"train_{name}.sh"
-    assert re.search(rf"--config-name={name} ", path.read_text())
-    subprocess.run(["bash", "-n", path], check=True)
-
-
-def test_the_small_run_prepares_its_own_data(tmp_path):
-    """Those of the real runs are checked against more held-out sets and must stay as they are."""
-    calls = launched("train_math_smoke.sh", tmp_path, MATH_SOURCE="there")
-    assert calls[0] == (
-        "-m data_prep.math --sets math500 math_level3to5 --tiny-model "
-        "--folder data/math_smoke --source-folder there"
-    )
-    assert calls[1] == "-m recipe.holderpo.main --config-name=math_smoke"
-    config = composed("math_smoke")
-    paths = (config.data.train_files, config.data.val_files, config.actor_rollout_ref.model.path)
-    assert all(path.startswith("data/math_smoke/") for path in paths)
-    model = tmp_path / config.actor_rollout_ref.model.path
-    model.mkdir(parents=True)
-    # A preparation that was cut off is made again.
-    assert launched("train_math_smoke.sh", tmp_path)[0].startswith("-m data_prep.math ")
-    (model / "tokenizer.json").touch()
-    assert launched("train_math_smoke.sh", tmp_path) == calls[1:]
 
 
 def test_prompts_are_handed_over_as_they_are():
