@@ -14,6 +14,7 @@ is prepared. Neither changes a value; what is a number, a list or a unit is deci
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -270,6 +271,8 @@ _LEAD_IN = re.compile(
 _TRAILING = re.compile(r"(?:\s|[.,;:](?!\w)|\\\\)+$")
 
 
+# A gold is compared with every answer of its group.
+@functools.lru_cache(maxsize=1024)
 def clean(text: str) -> str:
     r"""One spelling of an answer.
 

@@ -4,13 +4,13 @@ Each process belongs to one thread, which hands it one job at a time, waits no l
 job's limit, and otherwise kills the process and starts another. The limit counts from the moment
 the process has the job, so waiting in the queue costs nothing.
 
-Why no library: pebble's pool, which also kills what is late, was tried (5.1.1, two workers). By
-multiprocessing's spawn and forkserver it runs the caller's main module again in every worker, so a
-script without a main guard never got an answer; with its idle workers stopped (SIGSTOP) a job with
-a limit of 2 s had no result after 15 s, because a worker must take the job before its clock starts;
-and after a SIGKILL of the caller two busy workers went on for good. The standard library's pools
-have no limit for a job at all. The processes here start ``python -c`` afresh and need nothing of
-their caller.
+Why no library: pebble's pool, which also kills what is late, starts its workers by multiprocessing
+(5.1.1, two workers). By spawn and forkserver each runs the caller's main module again, so a script
+without a main guard never gets an answer; with its idle workers stopped (SIGSTOP) a job with a
+limit of 2 s has no result after 15 s, because a worker must take the job before its clock starts;
+and after a SIGKILL of the caller two busy workers go on for good. The standard library's pools have
+no limit for a job at all. The processes here start ``python -c`` afresh and need nothing of their
+caller.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ CPU_SECONDS = 0.75
 MEMORY_BYTES = 1536 * 2**20
 REPLACED_FROM_BYTES = 600 * 2**20
 MAX_PROCESSES = 4
+# What a process runs, before it calls ``main`` with its limits.
+PROGRAM = "from holderpo.grading.worker import main"
 # Importing math-verify takes 1 s, on a busy machine much longer, in a process that was stopped
 # meanwhile for ever: a process that fails to start has successors with twice the time each.
 _START_SECONDS = 15.0
@@ -56,8 +58,13 @@ class WorkerDiedError(RuntimeError):
 class GradingProcess:
     """One process; used by one thread, but for :meth:`close`."""
 
-    def __init__(self) -> None:
-        """No process yet: the first job, or :meth:`start`, starts it."""
+    def __init__(self, program: str = PROGRAM) -> None:
+        """No process yet: the first job, or :meth:`start`, starts it.
+
+        Args:
+            program: Python source that imports ``main``, as :data:`PROGRAM`.
+        """
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._unread = b""
@@ -145,7 +152,7 @@ class GradingProcess:
         # The worker must find this package, and no module of the caller's working directory (-P).
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        command = f"from holderpo.grading.worker import main; main({CPU_SECONDS}, {MEMORY_BYTES})"
+        command = f"{self._program}\nmain({CPU_SECONDS}, {MEMORY_BYTES})"
         # A socket rather than pipes: sending has a limit too, should the process be stopped.
         self._channel, theirs = socket.socketpair()
         with theirs:
@@ -206,12 +213,14 @@ class _Job(NamedTuple):
 class GradingPool:
     """At most a fixed number of grading processes, usable from any thread."""
 
-    def __init__(self, num_processes: int) -> None:
+    def __init__(self, num_processes: int, program: str = PROGRAM) -> None:
         """Start nothing yet: a process starts when a job finds all others busy.
 
         Args:
             num_processes: above 0.
+            program: of each, as in :class:`GradingProcess`.
         """
+        self._program = program
         self._num_processes = num_processes
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -242,7 +251,7 @@ class GradingPool:
             if self._num_waiting > 0:
                 self._num_waiting -= 1
             elif len(self.processes) < self._num_processes:
-                self.processes.append(GradingProcess())
+                self.processes.append(GradingProcess(self._program))
                 threading.Thread(
                     target=self._serve, args=[self.processes[-1]], name="grading", daemon=True
                 ).start()

@@ -1,9 +1,12 @@
 """Where the shared mathematics data lie during development, and the two tables of answers."""
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
+
+from holderpo.grading.quick import quick_match
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[3] / "shared" / "data" / "math"
@@ -19,7 +22,11 @@ NAMES = (
     "olympiadbench",
 )
 
+# An answer of the tables is decided once for all tests.
+decision_of = functools.cache(quick_match)
 
+
+@functools.cache
 def stored_answers(name):
     """The `answer` of each row, as published; skips where the file is absent."""
     path = SHARED / f"{name}.jsonl"
@@ -29,6 +36,7 @@ def stored_answers(name):
         return [json.loads(line)["answer"] for line in lines]
 
 
+@functools.cache
 def answer_table(name):
     """Gold answers with the answers listed for each, of `equal` or `different`."""
     lines = (HERE / f"{name}_answers.txt").read_text(encoding="utf-8").splitlines()

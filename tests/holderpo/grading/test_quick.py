@@ -6,17 +6,17 @@ import pytest
 
 from holderpo.grading.answer_text import clean_gold, extract_answer
 from holderpo.grading.quick import MAX_ANSWER_CHARACTERS, quick_match
-from tests.holderpo.grading.math_files import NAMES, answer_table, stored_answers
+from tests.holderpo.grading.math_files import NAMES, answer_table, decision_of, stored_answers
 
 
 @pytest.mark.parametrize(("gold", "answers"), answer_table("equal"))
 def test_never_refuses_an_equal_answer(gold, answers):
-    assert [answer for answer in answers if quick_match(answer, gold) is False] == []
+    assert [answer for answer in answers if decision_of(answer, gold) is False] == []
 
 
 @pytest.mark.parametrize(("gold", "answers"), answer_table("different"))
 def test_never_accepts_a_different_answer(gold, answers):
-    assert [answer for answer in answers if quick_match(answer, gold)] == []
+    assert [answer for answer in answers if decision_of(answer, gold)] == []
 
 
 def test_settles_most_answers():
@@ -26,7 +26,7 @@ def test_settles_most_answers():
         for gold, answers in answer_table(name)
         for answer in answers
     ]
-    settled = sum(quick_match(answer, gold) is not None for answer, gold in pairs)
+    settled = sum(decision_of(answer, gold) is not None for answer, gold in pairs)
     assert settled > 0.65 * len(pairs)
 
 

@@ -1,10 +1,16 @@
 """The grader on forms of answers: what is equal, what is only near, and what is stuck."""
 
+import asyncio
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from holderpo.grading import Status, grade, grade_many
+from holderpo.grading import Status, agrade, grade, grade_many, grader
+from holderpo.grading.symbolic import UnparseableError, symbolic_match
+from holderpo.grading.worker import judge
+
+STUCK = "\\sum_{n=1}^{10^9} \\frac{1}{n^2}"
 
 EQUAL = [
     ("1/2", "0.5"),
@@ -231,11 +237,34 @@ def boxed(pairs):
     return [(f"so \\boxed{{{answer}}}", gold) for answer, gold in pairs]
 
 
+class ThisProcess:
+    """Compares at once: every form costs its comparison alone, and has no limit of time."""
+
+    def submit(self, answer, golds, *, timeout_seconds):
+        done = Future()
+        done.set_result(judge(answer, list(golds), self.compare))
+        return done
+
+    def compare(self, answer, gold):
+        try:
+            return "correct" if symbolic_match(answer, gold) else "wrong"
+        except UnparseableError:
+            return "unparseable"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(grader, "shared_pool", ThisProcess)
+    monkeypatch.setattr(grader, "_outcomes", grader._Outcomes())
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_equal_forms_are_correct():
     verdicts = grade_many(boxed(EQUAL))
     assert [pair for pair, verdict in zip(EQUAL, verdicts, strict=True) if not verdict.score] == []
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_near_misses_are_not():
     verdicts = grade_many(boxed(DIFFERENT))
     assert [pair for pair, verdict in zip(DIFFERENT, verdicts, strict=True) if verdict.score] == []
@@ -261,9 +290,7 @@ def test_only_the_last_complete_box_or_tag_counts(response, status):
 
 def test_a_stuck_answer_times_out_and_the_next_is_graded_as_if_nothing_had_happened():
     started = time.monotonic()
-    stuck, right = grade_many(
-        [("\\boxed{\\sum_{n=1}^{10^9} \\frac{1}{n^2}}", "18"), ("\\boxed{\\sqrt{324}}", "18")]
-    )
+    stuck, right = grade_many([(f"\\boxed{{{STUCK}}}", "18"), ("\\boxed{\\sqrt{324}}", "18")])
     assert (stuck.status, right.status) == (Status.TIMEOUT, Status.CORRECT)
     assert time.monotonic() - started < 30
 
@@ -283,3 +310,101 @@ def test_a_gold_of_another_type_is_an_error_that_names_it(gold):
 def test_any_gold_of_a_list_is_right_and_an_empty_one_is_an_error():
     assert grade("\\boxed{6}", ["5", "6"]).status is Status.CORRECT
     assert grade("\\boxed{6}", [""]).status is Status.ERROR
+
+
+def test_many_threads_at_once():
+    pairs = [(f"\\boxed{{\\sqrt{{{2 * n * n}}}}}", f"{n + n % 2}\\sqrt{{2}}") for n in range(2, 22)]
+    with ThreadPoolExecutor(8) as threads:
+        verdicts = list(threads.map(lambda pair: grade(*pair), pairs))
+    assert [verdict.score for verdict in verdicts] == [1.0, 0.0] * 10
+
+
+def test_a_coroutine_waits_without_blocking_the_loop_and_may_be_cancelled():
+    async def run():
+        gaps, stop = [], False
+
+        async def tick():
+            while not stop:
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                gaps.append(time.monotonic() - began)
+
+        ticking = asyncio.create_task(tick())
+        stuck = [agrade(f"\\boxed{{{STUCK}}}", "18") for _ in range(3)]
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(stuck[0], 0.2)
+        right = agrade("\\boxed{\\sqrt{2}+\\sqrt{2}}", "2\\sqrt{2}")
+        verdicts = await asyncio.gather(*stuck[1:], right)
+        stop = True
+        await ticking
+        assert max(gaps) < 0.3
+        return [verdict.status for verdict in verdicts]
+
+    assert asyncio.run(run()) == [Status.TIMEOUT, Status.TIMEOUT, Status.CORRECT]
+
+
+class FakePool:
+    """Hands out futures that the test resolves."""
+
+    def __init__(self):
+        self.asked = []
+
+    def submit(self, answer, golds, *, timeout_seconds):
+        self.asked.append((answer, Future()))
+        return self.asked[-1][1]
+
+
+def test_equal_answers_are_compared_once_and_only_verdicts_are_kept(monkeypatch):
+    fake = FakePool()
+    monkeypatch.setattr(grader, "shared_pool", lambda: fake)
+    monkeypatch.setattr(grader, "REMEMBERED_VERDICTS", 2)
+    outcomes = grader._Outcomes()
+    same = [outcomes.get("a", ("g",), 1.0) for _ in range(8)]
+    assert len(fake.asked) == 1
+    same[0].set_result("correct")
+    assert outcomes.get("a", ("g",), 1.0) is Status.CORRECT
+    for answer, outcome in [("b", "timeout"), ("c", "wrong"), ("d", "unparseable")]:
+        outcomes.get(answer, ("g",), 1.0).set_result(outcome)
+    assert outcomes.get("c", ("g",), 1.0) is Status.WRONG
+    assert outcomes.get("d", ("g",), 1.0) is Status.UNPARSEABLE
+    outcomes.get("b", ("g",), 1.0), outcomes.get("a", ("g",), 1.0)
+    assert [answer for answer, _ in fake.asked] == ["a", "b", "c", "d", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "message"),
+    [
+        (None, "18", "response: NoneType; give a text"),
+        (b"\\boxed{18}", "18", "response: bytes; give a text"),
+        (18, "18", "response: int; give a text"),
+        ("\\boxed{18}", None, "gold: NoneType; give a text, a number or a list of texts"),
+        ("\\boxed{18}", b"18", "gold: bytes; give"),
+        ("\\boxed{18}", {"18": 1}, "gold: dict; give"),
+        ("\\boxed{18}", True, "gold: a list with bool|gold: bool"),
+        ("\\boxed{18}", ["18", None], "gold: a list with NoneType; give a list of texts"),
+    ],
+)
+def test_arguments_of_another_type_are_named(response, gold, message):
+    with pytest.raises(TypeError, match=message):
+        grade_many([("\\boxed{1}", "1"), (response, gold)])
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), None, "5"])
+def test_a_limit_must_be_above_0(seconds):
+    with pytest.raises(ValueError, match=r"timeout_seconds.*above 0"):
+        grade("\\boxed{1}", "1", timeout_seconds=seconds)
+
+
+def test_numbers_may_be_golds():
+    pairs = [("\\boxed{142}", 142.0), ("\\boxed{18}", [17, 18]), ("\\boxed{0.5}", 0.5)]
+    assert [verdict.score for verdict in grade_many(pairs)] == [1.0, 1.0, 1.0]
+
+
+def test_a_lone_surrogate_is_an_answer_like_any_other():
+    assert grade("\\boxed{\ud800 + \\sqrt{2}}", "\\sqrt{2}").score == 0
+
+
+def test_a_deeply_nested_answer_is_given_up_unless_the_gold_is_the_same():
+    nested = "(" * 60 + "x+1" + ")" * 60
+    assert grade(f"\\boxed{{{nested}}}", "18+x").status is Status.UNPARSEABLE
+    assert grade(f"\\boxed{{{nested}}}", nested).status is Status.CORRECT
