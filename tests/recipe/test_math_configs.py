@@ -20,6 +20,7 @@ from verl.workers.rollout.replica import TokenOutput
 from data_prep.parquet import verl_row, write_manifest, write_rows
 from data_prep.tiny_model import ascii_tokenizer
 from holderpo.benchmarks.prompt import RAW_CHAT_TEMPLATE, TEMPLATES, render
+from recipe.holderpo.checks.plan import rollouts_per_step, updates_per_step
 from recipe.holderpo.checks.settings import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import composed
@@ -137,8 +138,8 @@ def test_every_run_has_the_papers_values_and_passes_the_checks(name, prepared):
     assert config.trainer.experiment_name == name
 
     plan = check_config(config)
-    assert plan.updates_per_step == 8
-    assert plan.rollouts_per_step == 1024
+    assert updates_per_step(config) == 8
+    assert rollouts_per_step(config) == 1024
     assert plan.warnings == ()
     assert "p          +2 to -2 over 500 rollout rounds, at its end from round 500 on" in plan.lines
     assert "devices    1 x 4 cuda" in plan.lines
