@@ -3,7 +3,7 @@ PYTHON_BIN := .venv/bin/python
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-unit test-e2e test-slow clean
+.PHONY: help setup demo test lint test-unit test-e2e test-slow test-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -12,7 +12,7 @@ setup: ## install everything into .venv (TORCH_INDEX= chooses the index of the C
 	@bash scripts/setup.sh
 
 demo: setup ## train the demo with HölderPO on this machine's CPU (SEED=0)
-	@bash scripts/demo.sh $(SEED)
+	@PYTHON=$(PYTHON_BIN) bash scripts/demo.sh $(SEED)
 
 test: lint test-unit ## lint, format, types and unit tests
 
@@ -30,6 +30,9 @@ test-e2e: setup ## real launches, end to end
 
 test-slow: setup ## slow tests, by hand
 	@$(PYTHON_BIN) -m pytest -m "slow or faults"
+
+test-gpu: setup ## tests that need a GPU, by hand
+	@$(PYTHON_BIN) -m pytest -m "gpu and not faults"
 
 clean: ## remove generated data, outputs and caches (not .venv)
 	rm -rf data outputs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

