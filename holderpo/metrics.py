@@ -288,7 +288,7 @@ METRICS: tuple[MetricInfo, ...] = (
 
 
 def metrics_table() -> str:
-    """The table of metrics in Markdown, as the README shows it."""
+    """The table of metrics in Markdown, as docs/metrics.md shows it."""
     heading = ("metric", "unit", "reduction", "healthy", "otherwise")
     rows = [(f"`{metric.name}`", *metric[1:]) for metric in METRICS]
     return "\n".join(f"| {' | '.join(row)} |" for row in [heading, ("---",) * 5, *rows])

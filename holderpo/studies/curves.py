@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import matplotlib
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from holderpo.bootstrap import resample_counts
 from holderpo.studies.arms import Arm, Bootstrap
+from holderpo.studies.diagrams import save
 
 Band = Literal["range", "interval"]
 
@@ -103,11 +103,8 @@ def draw_curves(
     figure.suptitle(f"{metric}: mean over seeds; {BAND_WORDS[band]}", fontsize=11)
     figure.supxlabel("step", fontsize=10)
     figure.supylabel(metric, fontsize=10)
-    # The same input gives the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "holderpo"}):
-        for path in paths:
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(path, dpi=130, metadata=metadata)
+    for path in paths:
+        save(figure, path, dpi=130)
 
 
 def _draw_together(curves: Sequence[Curve], baseline: str | None) -> Figure:

@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 
 class Diagram(NamedTuple):
@@ -49,11 +50,24 @@ def draw_diagrams(
         axis.set_ylim(*diagram.limits)
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
-        if len(diagram.curves) > 1:
+        if len(axis.get_legend_handles_labels()[0]) > 1:
             axis.legend(fontsize=8)
     for axis in list(axes.flat)[len(diagrams) :]:
         axis.axis("off")
     figure.suptitle(title)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
     plt.close(figure)
+
+
+def save(figure: Figure, path: Path, *, dpi: int) -> None:
+    """Write a picture; the same figure gives the same bytes.
+
+    Args:
+        figure: to write.
+        path: its ending chooses the format.
+        dpi: of a format made of dots.
+    """
+    with matplotlib.rc_context({"svg.hashsalt": "holderpo"}):
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, dpi=dpi, metadata=metadata)

@@ -11,8 +11,8 @@ from typing import Any
 from holderpo.control.schedule import WHOLE_RUN, Annealing, Constant, Schedule
 from holderpo.metrics import ESS_FRAC, PREFIX, REWARD_MEAN, P
 from holderpo.studies.diagrams import Diagram, draw_diagrams
+from holderpo.studies.run_files import METRICS_FILE
 
-METRICS_FILE = "metrics.jsonl"
 ENDINGS = (".png", ".svg")
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 import psutil
@@ -14,12 +18,15 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from holderpo.control import Controller
+from holderpo.studies.run_files import CONFIG_FILE
+from recipe.holderpo.cpu.shortcuts import leave_out
 from recipe.holderpo.run.console import Console, announce
 from recipe.holderpo.run.environment import set_environment
 
+if TYPE_CHECKING:
+    from holderpo.control import Controller
+
 LOG_FILE = "run.log"
-CONFIG_FILE = "config.yaml"
 
 
 def config_dir() -> Path:
@@ -47,6 +54,8 @@ Plugins.instance().register(VerlConfigs)
 def main(config: DictConfig) -> None:
     """Compose, check, print the plan, run; exits with 1 on failure, 2 on a bad configuration."""
     set_environment(config)
+    if config.device == "cpu" and not config.cpu.shortcuts:
+        leave_out(config)
     from recipe.holderpo.checks.settings import ConfigError, check_config
 
     try:
@@ -86,10 +95,14 @@ def run(config: DictConfig, run_dir: Path, controller: Controller) -> int:
     try:
         train(config, console, controller)
         seconds_total = time.time() - started
-        from recipe.holderpo.run.summary import write_summary
+        from recipe.holderpo.run.summary import measure_import_seconds, write_summary
 
-        for line in write_summary(config, seconds_total=seconds_total):
+        import_seconds = measure_import_seconds() if config.report.measure_import else None
+        for line in write_summary(
+            config, seconds_total=seconds_total, import_seconds=import_seconds
+        ):
             console.say(line)
+        console.say(f"another rule      {same_run_under_another_rule(config, sys.argv[1:])}")
     except KeyboardInterrupt:
         console.fail("interrupted; resume with trainer.resume_mode=auto")
         return 130
@@ -97,6 +110,28 @@ def run(config: DictConfig, run_dir: Path, controller: Controller) -> int:
         console.fail_with(error)
         return 1
     return 0
+
+
+def same_run_under_another_rule(config: DictConfig, arguments: Sequence[str]) -> str:
+    """A command for the same run, in a folder of its own, under another rule for p.
+
+    Args:
+        config: of this run.
+        arguments: of this run's command line.
+
+    Returns:
+        One line for a shell.
+    """
+    rule = "linear" if "SignMatched" in config.p._target_ else "sign_matched"
+    own = ("p=", "p.", "p@", "run_dir=", "trainer.experiment_name=", "trainer.resume_mode=")
+    kept = [argument for argument in arguments if not argument.startswith(own)]
+    name = f"{config.trainer.experiment_name}_{rule}"
+    python = os.path.relpath(sys.executable)
+    command = [
+        *(python if not python.startswith("..") else sys.executable, "-m", "recipe.holderpo.main"),
+        *(*kept, f"p={rule}", f"trainer.experiment_name={name}"),
+    ]
+    return shlex.join(command)
 
 
 def keep_previous_run(run_dir: Path) -> None:

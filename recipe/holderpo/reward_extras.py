@@ -9,28 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import transfer_queue as tq
-from transfer_queue import KVBatchMeta
 
 TRUNCATED = "truncated"
 # Keys of the reward function's result whose mean is logged in training, as reward/<key>_frac.
 SHARES = ("no_answer", "unparseable", "timeout", "error", TRUNCATED)
-
-
-def fetch_reward_extras(batch: KVBatchMeta) -> list[Mapping[str, Any]]:
-    """What the reward function said of each row.
-
-    Args:
-        batch: the rows of a step.
-
-    Returns:
-        A mapping for each row, empty where it said nothing.
-    """
-    data = tq.kv_batch_get(
-        keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
-    )
-    rows = [getattr(fields, "data", fields) for fields in data["extra_fields"]]
-    return [fields.get("reward_extra_info", {}) for fields in rows]
 
 
 def reward_shares(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
@@ -23,7 +24,6 @@ from recipe.holderpo.actor_hook import (
 )
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
 from recipe.holderpo.reward_extras import (
-    fetch_reward_extras,
     reward_shares,
     truncated_rows,
 )
@@ -77,7 +77,7 @@ class HolderTrainerMixin(_Trainer):
         return buffer
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        extras = fetch_reward_extras(batch)
+        extras = _reward_extras(batch)
         call = AdvantageCall(
             settings=advantage_settings(self.config),
             max_response_tokens=self.config.data.max_response_length,
@@ -147,3 +147,12 @@ class HolderTrainerMixin(_Trainer):
 
 class HolderTrainerSync(HolderTrainerMixin, PPOTrainerSync):
     """HölderPO on verl's synchronous trainer."""
+
+
+def _reward_extras(batch: KVBatchMeta) -> list[dict[str, Any]]:
+    """What the reward function said of each row; empty where it said nothing."""
+    data = tq.kv_batch_get(
+        keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
+    )
+    rows = [getattr(fields, "data", fields) for fields in data["extra_fields"]]
+    return [fields.get("reward_extra_info", {}) for fields in rows]

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from recipe.holderpo import versions
+from recipe.holderpo.checks import versions
 
 PROBE = """
 import json, sys
@@ -48,6 +48,7 @@ def test_the_plugin_alone_is_light():
         "recipe",
         "recipe.holderpo",
         "recipe.holderpo.plugin",
+        "recipe.holderpo.checks",
         "recipe.holderpo.checks.versions",
     }
 

@@ -277,12 +277,12 @@ def _dual_clip(actor: DictConfig) -> Iterator[str]:
 def _files(config: DictConfig) -> Iterator[str]:
     for field, path in data_files(config):
         if not _is_remote(path) and not Path(path).expanduser().exists():
-            yield f"{field}: {path} does not exist; prepare it (python -m data_prep.<set>)"
+            yield f"{field}: {path} does not exist; prepare it ({config.prepared_by})"
     model = str(config.actor_rollout_ref.model.path)
     if not Path(model).expanduser().exists() and not _is_hub_name(model):
         yield (
-            f"actor_rollout_ref.model.path: {model} does not exist; "
-            "give a folder or the name of a model on the hub"
+            f"actor_rollout_ref.model.path: {model} does not exist; give a folder or the name of a "
+            f"model on the hub, or prepare it ({config.prepared_by})"
         )
     yield from template_problems(config)
 

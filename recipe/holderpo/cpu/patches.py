@@ -1,4 +1,4 @@
-"""Every change of upstream code that running on a CPU needs, in one place.
+"""Every change of upstream code without which nothing runs on a CPU.
 
 Each names the upstream it is for and refuses others; each is applied only in a process that imports
 the module it changes.
@@ -7,7 +7,6 @@ the module it changes.
 from __future__ import annotations
 
 import importlib.metadata
-import multiprocessing
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -40,8 +39,6 @@ def apply() -> None:
     name_vllm_distribution()
     register_post_import_hook(use_plain_gloo, "verl.utils.distributed")
     register_post_import_hook(register_fsdp_engine, "verl.workers.engine.fsdp.transformer_impl")
-    register_post_import_hook(route_without_actor, "verl.workers.rollout.router")
-    register_post_import_hook(fork_vllm_processes, "vllm.utils.system_utils")
     register_post_import_hook(keep_linear_weights, "vllm.model_executor.layers.utils")
 
 
@@ -88,17 +85,6 @@ def register_fsdp_engine(transformer_impl: ModuleType) -> None:
     registry.register(model_type="language_model", backend=["fsdp2"], device="cpu")(engine)
 
 
-def fork_vllm_processes(system_utils: ModuleType) -> None:
-    """Start vLLM's engine and worker by fork instead of spawn.
-
-    Reason: vLLM 0.28.0 spawns on a CPU and inside a Ray actor whatever its setting says, so that
-    each of the two imports vLLM anew (10 s). Neither of them uses Ray or has a CUDA context, which
-    are what would not survive a fork.
-    """
-    original = require(system_utils, "get_mp_context")
-    setattr(system_utils, original.__name__, lambda: multiprocessing.get_context("fork"))
-
-
 def keep_linear_weights(layer_utils: ModuleType) -> None:
     """Make vLLM's linear layers use their live weights.
 
@@ -111,37 +97,3 @@ def keep_linear_weights(layer_utils: ModuleType) -> None:
         layer.cpu_linear = torch.nn.functional.linear  # type: ignore[assignment]
 
     setattr(layer_utils, original.__name__, dispatch_cpu_unquantized_gemm)
-
-
-def group_writes(agent_loop_tq: ModuleType, stand_in: Any) -> None:
-    """Let rollout workers write a prompt's responses together.
-
-    Reason: verl 0.9.1 (``verl.trainer.ppo.v1.agent_loop_tq``) packs and writes each response on its
-    own, three messages each.
-
-    Args:
-        agent_loop_tq: the module; its ``tq`` becomes ``stand_in``, which gets rows as plain dicts.
-        stand_in: gathers the rows and writes them.
-    """
-    require(agent_loop_tq, "tq")
-    require(agent_loop_tq, "list_of_dict_to_tensordict")
-    setattr(agent_loop_tq, "tq", stand_in)  # noqa: B010  (a module's attribute, for mypy)
-    setattr(agent_loop_tq, "list_of_dict_to_tensordict", list)  # noqa: B010
-
-
-def route_without_actor(router: ModuleType) -> None:
-    """Do without a load-balancer process where there is one vLLM server.
-
-    Reason: verl 0.9.1 (``verl.workers.rollout.router``) starts an actor that imports all of verl,
-    and asks it twice for every response, to choose among one.
-    """
-    original = require(router, "get_router_handle")
-
-    def get_router_handle(servers: dict[str, Any], **settings: Any) -> Any:
-        if len(servers) != 1:
-            return original(servers, **settings)
-        from recipe.holderpo.cpu.router import LocalRouter
-
-        return LocalRouter(*next(iter(servers.items())))
-
-    setattr(router, original.__name__, get_router_handle)

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
@@ -23,7 +23,9 @@ from holderpo.metrics import (
     P,
 )
 from holderpo.studies.runs import held_out_accuracies
-from recipe.holderpo.checks.plan import Plan
+
+if TYPE_CHECKING:
+    from recipe.holderpo.checks.plan import Plan
 
 
 def announce(plan: Plan) -> None:

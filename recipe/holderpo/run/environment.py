@@ -7,6 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from recipe.holderpo.cpu.shortcuts import VARIABLE
+
 # Fixed: the patches and settings of device cpu rely on them.
 CPU_FIXED = {
     "VERL_PLATFORM": "cpu",
@@ -38,6 +40,7 @@ def run_environment(config: DictConfig) -> dict[str, str]:
     if config.device == "cpu":
         tunables = {name: os.environ.get(name, value) for name, value in CPU_TUNABLES.items()}
         variables |= tunables | CPU_FIXED
+        variables[VARIABLE] = "1" if config.cpu.shortcuts else "0"
     return variables
 
 

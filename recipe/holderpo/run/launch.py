@@ -11,10 +11,11 @@ import psutil
 from omegaconf import DictConfig, OmegaConf
 
 from holderpo.control import Controller
+from holderpo.studies.run_files import METRICS_FILE
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
 from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE, Phases
-from recipe.holderpo.run.recorder import METRICS_FILE, MetricsFile
+from recipe.holderpo.run.recorder import MetricsFile
 from recipe.holderpo.sections import plain
 
 # Settings of ray.init for an instance that it starts itself.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from holderpo.intervals import wilson_interval
 from holderpo.metrics import (
@@ -29,12 +29,12 @@ from holderpo.metrics import (
     P,
 )
 from holderpo.studies.diagrams import Diagram, draw_diagrams
+from holderpo.studies.run_files import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, read_json
 from holderpo.studies.runs import held_out_accuracies, held_out_accuracy
 from recipe.holderpo.checks.plan import rollouts_per_step, updates_per_step
 from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE
-from recipe.holderpo.run.recorder import METRICS_FILE, read_metrics
+from recipe.holderpo.run.recorder import read_metrics
 
-SUMMARY_FILE = "summary.json"
 PICTURE_FILE = "report.png"
 HELDOUT = "heldout accuracy"
 
@@ -66,12 +66,20 @@ DIAGRAMS = (
 )
 
 
-def write_summary(config: DictConfig, *, seconds_total: float) -> list[str]:
+def write_summary(
+    config: DictConfig,
+    *,
+    seconds_total: float,
+    import_seconds: float | None = None,
+    pictures: Sequence[Path] = (),
+) -> list[str]:
     """Write summary.json and report.png into the run's folder.
 
     Args:
         config: of the run.
         seconds_total: from the start of the launching process to the end of training.
+        import_seconds: of :func:`measure_import_seconds`; None where it was not measured.
+        pictures: further files for the picture; their endings choose the formats.
 
     Returns:
         Lines for the screen.
@@ -82,17 +90,56 @@ def write_summary(config: DictConfig, *, seconds_total: float) -> list[str]:
         accuracy = held_out_accuracy(row)
         if accuracy is not None:
             row[HELDOUT] = accuracy
-    draw_diagrams(rows, DIAGRAMS, run_dir / PICTURE_FILE, title=config.trainer.experiment_name)
+    for path in (run_dir / PICTURE_FILE, *pictures):
+        draw_diagrams(rows, DIAGRAMS, path, title=config.trainer.experiment_name)
 
     summary = summarize(config, rows)
     summary["seconds_total"] = seconds_total
     # Of this very process: after a resume, to its first update.
     phases = json.loads((run_dir / PHASES_FILE).read_text())
     summary["seconds_to_first_step"] = phases[FIRST_UPDATE]
-    if config.report.measure_import:
-        summary["import_seconds"] = measure_import_seconds()
+    if import_seconds is not None:
+        summary["import_seconds"] = import_seconds
     (run_dir / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
     return screen_lines(summary, run_dir)
+
+
+def summarize_folder(run_dir: Path, pictures: Sequence[Path] = ()) -> list[str]:
+    """Make a run's summary and picture anew, from what it has left in its folder.
+
+    Args:
+        run_dir: of a run that has taken a step.
+        pictures: as for :func:`write_summary`.
+
+    Returns:
+        Lines for the screen.
+
+    Raises:
+        ValueError: if the folder has no configuration, no step, or no start.
+    """
+    for name in (CONFIG_FILE, METRICS_FILE, PHASES_FILE):
+        if not (run_dir / name).is_file():
+            raise ValueError(f"{run_dir / name}: not there; give the folder of a run")
+    config = OmegaConf.load(run_dir / CONFIG_FILE)
+    assert isinstance(config, DictConfig)
+    config.run_dir = str(run_dir)
+    rows = read_metrics(run_dir / METRICS_FILE)
+    phases = run_dir / PHASES_FILE
+    started = json.loads(phases.read_text())
+    if FIRST_UPDATE not in started or not rows or rows[-1]["step"] < 1:
+        raise ValueError(f"{run_dir}: no step was taken; nothing to summarise")
+    # Kept where it is known: a copied folder has other times of change.
+    known = read_json(run_dir / SUMMARY_FILE, [])
+    seconds = known.get("seconds_total")
+    if seconds is None:
+        # The last phase is in the file since it ended: when the process began follows.
+        seconds = rows[-1]["wall_time"] - (phases.stat().st_mtime - started[FIRST_UPDATE])
+    return write_summary(
+        config,
+        seconds_total=seconds,
+        import_seconds=known.get("import_seconds"),
+        pictures=pictures,
+    )
 
 
 def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -161,7 +208,7 @@ def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
     lines.append(f"sampled reward    {summary['reward_first']:.3f} -> {summary['reward_last']:.3f}")
     lines.append(
         f"time              {summary['seconds_total']:.0f} s in all, "
-        f"{summary['seconds_per_step_median']:.1f} s a step"
+        f"{summary['seconds_per_step_median']:.1f} s per step"
     )
     lines.append(f"picture           {run_dir / PICTURE_FILE}")
     lines.append(f"numbers           {run_dir / SUMMARY_FILE}, {run_dir / METRICS_FILE}")

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from holderpo.studies.run_files import (
     CONFIG_FILE,
     METRICS_FILE,
@@ -24,7 +22,6 @@ from holderpo.studies.run_files import (
     read_rows,
     read_yaml,
 )
-from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE
 
 # verl writes the step of the newest complete checkpoint here.
 _LATEST = "latest_checkpointed_iteration.txt"
@@ -137,12 +134,9 @@ def finish_what_was_trained(folder: Path) -> bool:
         return True
     rows = read_rows(folder / METRICS_FILE, [])
     if rows and rows[-1]["step"] >= planned:
-        from recipe.holderpo.run.summary import write_summary
+        from recipe.holderpo.run.summary import summarize_folder
 
-        # Its last phase is in the file since it ended: when the process began follows.
-        phases = folder / PHASES_FILE
-        began = phases.stat().st_mtime - json.loads(phases.read_text())[FIRST_UPDATE]
-        write_summary(OmegaConf.create(config), seconds_total=rows[-1]["wall_time"] - began)
+        summarize_folder(folder)
         return True
     latest = Path(str(lookup(config, "trainer.default_local_dir"))) / _LATEST
     return not latest.exists() or int(latest.read_text()) < planned

@@ -7,7 +7,9 @@ from types import ModuleType
 import pytest
 
 from recipe.holderpo.cpu import patches
-from recipe.holderpo.cpu.router import LocalRouter
+from recipe.holderpo.cpu.shortcuts import MANAGER, VARIABLE, leave_out
+from recipe.holderpo.cpu.shortcuts.router import LocalRouter
+from tests.recipe.composing import composed
 
 CPU = {"VERL_PLATFORM": "cpu"}
 
@@ -68,7 +70,7 @@ def test_vllm_keeps_the_weights_of_its_linear_layers():
     assert outcome(code, **CPU) == "ok 4096"
 
 
-def test_vllm_forks_only_on_the_cpu_platform():
+def test_vllm_forks_only_on_the_cpu_platform_with_shortcuts():
     code = (
         "import os; os.environ['VLLM_WORKER_MULTIPROC_METHOD'] = 'spawn'; "
         "import verl; from vllm.utils.system_utils import get_mp_context; "
@@ -76,6 +78,7 @@ def test_vllm_forks_only_on_the_cpu_platform():
     )
     assert outcome(code) == "ok spawn"
     assert outcome(code, **CPU) == "ok fork"
+    assert outcome(code, **CPU, **{VARIABLE: "0"}) == "ok spawn"
 
 
 def test_the_platform_is_never_auto_detected():
@@ -102,3 +105,26 @@ def test_the_local_router_answers_like_verls_actor():
         return fields, await router.acquire_server.remote(request_id="r")
 
     assert asyncio.run(ask()) == ([], ("address", "handle"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "manager", "num_workers"),
+    [
+        ([], None, 1),
+        (["reward.num_workers=2"], None, 2),
+        (["actor_rollout_ref.rollout.agent.agent_loop_manager_class=mine.Manager"], "Manager", 1),
+    ],
+)
+def test_without_shortcuts_the_workers_are_verls_own_or_the_users(overrides, manager, num_workers):
+    config = composed("demo", overrides)
+    leave_out(config)
+    chosen = config.actor_rollout_ref.rollout.agent.agent_loop_manager_class
+    assert (chosen and chosen.rpartition(".")[2]) == manager
+    assert config.reward.num_workers == num_workers
+
+
+def test_the_cpu_device_takes_the_shortcuts():
+    config = composed("demo")
+    assert config.cpu.shortcuts
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == MANAGER
+    assert config.reward.num_workers == 0

@@ -1,10 +1,12 @@
 """The summary at the end of a run."""
 
 import json
+import os
 
 import pytest
 from omegaconf import OmegaConf
 
+from recipe.holderpo.report import main as report
 from recipe.holderpo.run.summary import HELDOUT, screen_lines, summarize
 from tests.recipe.composing import composed
 
@@ -53,3 +55,47 @@ def test_the_mean_of_several_sets_has_no_interval_of_one(config, tmp_path):
 def test_a_run_that_was_not_validated_before_has_no_accuracy_before(config):
     assert "accuracy_before" not in summarize(config, [row(1), row(2, columns=0.5)])
     assert "accuracy_after" not in summarize(config, [row(0, columns=0.5), row(1)])
+
+
+def left_behind(folder, config):
+    """What a run of two steps leaves in its folder."""
+    OmegaConf.save(config, folder / "config.yaml")
+    rows = [row(0, columns=0.0), row(1), row(2, columns=0.5)]
+    lines = [json.dumps({**values, "wall_time": 1000.0 + values["step"]}) for values in rows]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "startup.json").write_text('{"first update done": 30.0}')
+    os.utime(folder / "startup.json", (1001, 1001))
+
+
+def test_the_report_of_a_run_is_made_anew_from_its_folder(config, tmp_path, capsys):
+    left_behind(tmp_path, config)
+    (tmp_path / "picture").mkdir()
+    svg = tmp_path / "picture" / "demo.svg"
+    assert report([str(tmp_path), f"--picture={svg}"]) == 0
+    assert "31 s in all" in capsys.readouterr().out, "from the launch, 30 s before the first update"
+    assert "<svg" in svg.read_text()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["accuracy_after"] == 0.5
+    # A copy has other times of change; what was measured at the time is kept.
+    os.utime(tmp_path / "startup.json", (9999, 9999))
+    summary |= {"import_seconds": 9.5}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    first = svg.read_bytes()
+    assert report([str(tmp_path), f"--picture={svg}"]) == 0
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert svg.read_bytes() == first, "the same run gives the same picture"
+
+
+@pytest.mark.parametrize("lacks", ["config.yaml", "metrics.jsonl", "startup.json"])
+def test_a_folder_of_no_run_is_named(config, tmp_path, capsys, lacks):
+    left_behind(tmp_path, config)
+    (tmp_path / lacks).unlink()
+    assert report([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"{tmp_path / lacks}: not there; give the folder of a run\n"
+
+
+def test_a_run_without_a_step_has_no_report(config, tmp_path, capsys):
+    left_behind(tmp_path, config)
+    (tmp_path / "startup.json").write_text('{"Ray up": 3.0}')
+    assert report([str(tmp_path)]) == 2
+    assert "no step was taken" in capsys.readouterr().err

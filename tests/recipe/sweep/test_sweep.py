@@ -196,7 +196,7 @@ def test_a_run_cut_off_in_its_report_gets_the_report(started, tmp_path, monkeypa
     (folder / "startup.json").write_text(json.dumps({"first update done": 40.0}))
     os.utime(folder / "startup.json", (101.5, 101.5))
 
-    def write_summary(config, *, seconds_total):
+    def write_summary(config, *, seconds_total, import_seconds, pictures):
         assert seconds_total == 103.0 - (101.5 - 40.0), "last step, process began"
         (Path(config.run_dir) / "summary.json").write_text(json.dumps({"steps": 3}))
 

@@ -25,7 +25,8 @@ from verl.protocol import DataProto
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from recipe.holderpo.cpu.patches import group_writes, require
+from recipe.holderpo.cpu.patches import require
+from recipe.holderpo.cpu.shortcuts.processes import group_writes
 
 # ray.remote has replaced the class; this is the one to inherit from.
 _StockWorker: Any = AgentLoopWorkerTQ.__ray_metadata__.modified_class
