@@ -5,21 +5,41 @@ Shapes: ``B`` sequences, ``T`` response tokens.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from holderpo.power_mean_passes import LARGE_ORDER, row_blocks, value_of_large_order
+from holderpo.power_mean_passes import compiled as compile_once
+
 # Up to here the sum of expm1(p * deviation) is far from overflow in float32 (exp(88.7)).
 _EXPM1_LIMIT = 60.0
-# Up to here exponentials may be taken around a rounded number; beyond, p magnifies its error.
-_LARGE_ORDER = 1e3
-# Elements worked on at once on a CPU: the few temporaries of a block stay in the cache, and there
-# are enough of them for torch to use its threads (it splits from 32,768 on).
-_BLOCK_ELEMENTS = 2**16
+
+
+def _around_mean(
+    log_ratio_BT: Tensor, mask_BT: Tensor, p_B: Tensor, mean_B: Tensor, count_B: Tensor
+) -> Tensor:
+    """The formula: ``m + (1/p) log(1 + mean_t expm1(p (log_ratio_t - m)))``, m the mean; (B,).
+
+    Around the mean, mean(exp(p * deviation)) >= 1, so log1p never cancels: this is what keeps the
+    value exact for tiny p, where (1/p) log(mean) of the raw powers loses all digits. Orders are not
+    0; the log-ratios are overwritten.
+    """
+    deviation_BT = torch.where(mask_BT, log_ratio_BT.sub_(mean_B.unsqueeze(-1)), 0)
+    # Deviations add up to 0, so the 0 in the padding is never the extreme of a row.
+    furthest_B = torch.where(p_B < 0, deviation_BT.amin(-1), deviation_BT.amax(-1))
+    # Holds the largest term at exp(60); what the padding then adds, at most 1 each, is nothing
+    # beside it.
+    is_far_B = p_B * furthest_B > _EXPM1_LIMIT
+    offset_B = torch.where(is_far_B, furthest_B, 0)
+    lift_B = torch.where(is_far_B, _EXPM1_LIMIT, torch.zeros_like(p_B))
+    exponent_BT = torch.addcmul(
+        lift_B.unsqueeze(-1), deviation_BT.sub_(offset_B.unsqueeze(-1)), p_B.unsqueeze(-1)
+    )
+    mean_expm1_B = exponent_BT.expm1_().sum(-1) / count_B
+    return mean_B + offset_B + (torch.log1p(mean_expm1_B) - lift_B) / p_B
 
 
 def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
@@ -199,7 +219,7 @@ class _Order(NamedTuple):
         return _Order(
             order,
             is_zero=bool((numbers == 0).all()),
-            is_large=bool((numbers.abs() > _LARGE_ORDER).any()),
+            is_large=bool((numbers.abs() > LARGE_ORDER).any()),
         )
 
     def rows(self, block: slice) -> _Order:
@@ -225,8 +245,8 @@ class _LogPowerMean(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         order = _Order.of(p, log_prob)
         value_B, mean_B, high_B, low_B = (torch.empty_like(order.p_B) for _ in range(4))
-        function = _compiled(_value) if compiled else _value
-        for block in _blocks(log_prob, compiled):
+        function = compile_once(_value) if compiled else _value
+        for block in row_blocks(log_prob, compiled):
             value_B[block], mean_B[block], high_B[block], low_B[block] = function(
                 log_prob[block],
                 None if old_log_prob is None else old_log_prob[block],
@@ -244,8 +264,8 @@ class _LogPowerMean(torch.autograd.Function):
     def backward(ctx: Any, grad_B: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         log_prob, old_log_prob, mask_BT = ctx.saved_tensors
         gradient_BT = torch.empty_like(log_prob)
-        function = _compiled(_gradient) if ctx.compiled else _gradient
-        for block in _blocks(log_prob, ctx.compiled):
+        function = compile_once(_gradient) if ctx.compiled else _gradient
+        for block in row_blocks(log_prob, ctx.compiled):
             gradient_BT[block] = function(
                 log_prob[block],
                 None if old_log_prob is None else old_log_prob[block],
@@ -257,24 +277,8 @@ class _LogPowerMean(torch.autograd.Function):
         return gradient_BT, None, None, None, None, None
 
 
-def _blocks(values: Tensor, whole: bool) -> Iterator[slice]:
-    """Rows worked on at once: all of them on an accelerator or when compiled."""
-    num_rows, num_tokens = values.shape
-    size = max(_BLOCK_ELEMENTS // num_tokens, 1)
-    if whole or values.device.type != "cpu":
-        size = max(num_rows, 1)
-    for first in range(0, num_rows, size):
-        yield slice(first, first + size)
-
-
 def _rows(bounds: TokenBounds | None, block: slice) -> TokenBounds | None:
     return None if bounds is None else TokenBounds(bounds.lower[block], bounds.upper[block])
-
-
-@functools.cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = torch.compile(function, dynamic=True)
-    return compiled
 
 
 def _log_ratio(log_prob: Tensor, old_log_prob: Tensor | None, mask_BT: Tensor) -> Tensor:
@@ -295,65 +299,29 @@ def _value(
     bounds: TokenBounds | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The fields of :class:`LogPowerMean`."""
-    deviation_BT = _log_ratio(log_prob, old_log_prob, mask_BT)
+    log_ratio_BT = _log_ratio(log_prob, old_log_prob, mask_BT)
     count_B = mask_BT.sum(-1).clamp(min=1)
-    mean_B = free_mean_B = deviation_BT.sum(-1) / count_B
+    mean_B = free_mean_B = log_ratio_BT.sum(-1) / count_B
     high_B = low_B = torch.zeros_like(mean_B)
     if bounds is not None:
         lower_B1, upper_B1 = bounds.lower.unsqueeze(-1), bounds.upper.unsqueeze(-1)
         # The 0 in the padding lies inside the bounds.
-        high_B = (deviation_BT > upper_B1).sum(-1) / count_B.to(mean_B.dtype)
-        low_B = (deviation_BT < lower_B1).sum(-1) / count_B.to(mean_B.dtype)
-        deviation_BT.clamp_(lower_B1, upper_B1)
-        mean_B = deviation_BT.sum(-1) / count_B
+        high_B = (log_ratio_BT > upper_B1).sum(-1) / count_B.to(mean_B.dtype)
+        low_B = (log_ratio_BT < lower_B1).sum(-1) / count_B.to(mean_B.dtype)
+        log_ratio_BT.clamp_(lower_B1, upper_B1)
+        mean_B = log_ratio_BT.sum(-1) / count_B
     if order.is_zero:
         return mean_B, free_mean_B, high_B, low_B
     is_ordinary_B = order.p_B != 0
     if order.is_large:
-        large_B, value_large_B = _value_of_large_order(deviation_BT, mask_BT, order.p_B)
+        large_B, value_large_B = value_of_large_order(log_ratio_BT, mask_BT, order.p_B)
         is_ordinary_B &= ~large_B
     p_B = torch.where(is_ordinary_B, order.p_B, 1)
-
-    # Around the mean, mean(exp(p * deviation)) >= 1, so log1p below never cancels: this is what
-    # keeps the value exact for tiny p, where (1/p) log(mean) of the raw powers loses all digits.
-    deviation_BT = torch.where(mask_BT, deviation_BT.sub_(mean_B.unsqueeze(-1)), 0)
-    # Deviations add up to 0, so the 0 in the padding is never the extreme of a row.
-    furthest_B = torch.where(order.p_B < 0, deviation_BT.amin(-1), deviation_BT.amax(-1))
-    # Holds the largest term at exp(60); what the padding then adds, at most 1 each, is nothing
-    # beside it.
-    is_far_B = p_B * furthest_B > _EXPM1_LIMIT
-    offset_B = torch.where(is_far_B, furthest_B, 0)
-    lift_B = torch.where(is_far_B, _EXPM1_LIMIT, torch.zeros_like(p_B))
-    exponent_BT = torch.addcmul(
-        lift_B.unsqueeze(-1), deviation_BT.sub_(offset_B.unsqueeze(-1)), p_B.unsqueeze(-1)
-    )
-    mean_expm1_B = exponent_BT.expm1_().sum(-1) / count_B
-    value_B = mean_B + offset_B + (torch.log1p(mean_expm1_B) - lift_B) / p_B
-
+    value_B = _around_mean(log_ratio_BT, mask_BT, p_B, mean_B, count_B)
     value_B = torch.where(order.p_B == 0, mean_B, value_B)
     if order.is_large:
         value_B = torch.where(large_B, value_large_B, value_B)
     return value_B, free_mean_B, high_B, low_B
-
-
-def _value_of_large_order(
-    log_ratio_BT: Tensor, mask_BT: Tensor, p_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Which orders are large, and the value for these: taken around the exact extreme."""
-    large_B = p_B.abs() > _LARGE_ORDER
-    sign_B = torch.where(p_B < 0, -1.0, torch.ones_like(p_B))
-    signed_BT = (log_ratio_BT * sign_B.unsqueeze(-1)).masked_fill_(~mask_BT, -math.inf)
-    extreme_B = torch.where(mask_BT.any(-1), signed_BT.amax(-1), 0)
-    size_B = torch.where(large_B & torch.isfinite(p_B), p_B.abs(), 1)
-    # Never above 0, and -inf in the padding.
-    exponent_BT = (signed_BT - extreme_B.unsqueeze(-1)) * size_B.unsqueeze(-1)
-    count_B = mask_BT.sum(-1).clamp(min=1)
-    mean_power_B = exponent_BT.exp().sum(-1) / count_B
-    mean_expm1_B = exponent_BT.expm1().masked_fill_(~mask_BT, 0).sum(-1) / count_B
-    # Each of the two is exact where the other loses digits.
-    log_mean_B = torch.where(mean_expm1_B > -0.5, mean_expm1_B.log1p(), mean_power_B.log())
-    is_extreme_B = torch.isinf(p_B) | ~mask_BT.any(-1)
-    return large_B, sign_B * (extreme_B + torch.where(is_extreme_B, 0, log_mean_B / size_B))
 
 
 def _gradient(
