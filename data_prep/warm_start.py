@@ -102,6 +102,9 @@ def fit(settings: WarmStartSettings, demonstrations: Demonstrations) -> torch.nn
     """
     torch.manual_seed(settings.seed)
     torch.set_flush_denormal(True)
+    # The operations are small: threads only wait for each other, and sum in another order.
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     rng = np.random.default_rng(settings.seed)
     model = tiny_model.tiny_qwen2(max_tokens=settings.max_tokens).train()
     optimizer = torch.optim.AdamW(
@@ -119,6 +122,7 @@ def fit(settings: WarmStartSettings, demonstrations: Demonstrations) -> torch.nn
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+    torch.set_num_threads(num_threads)
     return model.eval()
 
 
