@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,15 +21,17 @@ from recipe.holderpo.actor_hook import (
     take_statistics,
 )
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
+from recipe.holderpo.checks.resume import (
+    check_steps_left,
+    read_controller_state,
+    write_controller_state,
+)
 from recipe.holderpo.reward_extras import (
     reward_shares,
     truncated_rows,
 )
 from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
 from recipe.holderpo.sections import HOLDER, advantage_settings
-
-CONTROLLER_FILE = "holderpo.json"
-
 
 if TYPE_CHECKING:
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer as _Trainer
@@ -114,31 +114,16 @@ class HolderTrainerMixin(_Trainer):
             return
         # Its accuracy at this step is in the metrics already.
         self.config.trainer.val_before_train = False
-        if self.global_steps >= self.total_training_steps:
-            raise ValueError(
-                f"trainer.total_training_steps: {self.total_training_steps}, but the checkpoint is "
-                f"at step {self.global_steps}: nothing is left to train; raise it, or start anew "
-                "with trainer.resume_mode=disable"
-            )
+        check_steps_left(self.global_steps, self.total_training_steps)
         folder = self._checkpoint_folder(self.global_steps)
         if self.config.trainer.resume_mode == "resume_path":
             folder = Path(self.config.trainer.resume_from_path)
-        path = folder / CONTROLLER_FILE
-        if not path.exists():
-            raise ValueError(
-                f"{path} is missing: the checkpoint was not written by this trainer; "
-                "start anew with trainer.resume_mode=disable"
-            )
-        self.controller.load_state_dict(json.loads(path.read_text())["controller"])
+        self.controller.load_state_dict(read_controller_state(folder))
 
     def _save_checkpoint(self) -> None:
         # Before verl's own part: verl marks the checkpoint as the latest when it is done.
         folder = self._checkpoint_folder(self.global_steps)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {"global_steps": self.global_steps, "controller": self.controller.state_dict()}
-        unfinished = folder / (CONTROLLER_FILE + ".tmp")
-        unfinished.write_text(json.dumps(state, indent=2) + "\n")
-        os.replace(unfinished, folder / CONTROLLER_FILE)
+        write_controller_state(folder, self.global_steps, self.controller.state_dict())
         super()._save_checkpoint()
 
     def _checkpoint_folder(self, step: int) -> Path:

@@ -19,11 +19,11 @@ from holderpo.objective import log_space_clip
 from recipe.holderpo.checks.data import data_files, template_problems
 from recipe.holderpo.checks.model import model_problems
 from recipe.holderpo.checks.plan import Plan, make_plan
+from recipe.holderpo.checks.resume import resume_problems
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings, plain
 
 DEVICES = ("cpu", "cuda")
-RESUME_MODES = ("auto", "disable", "resume_path")
 
 
 class ConfigError(ValueError):
@@ -192,11 +192,7 @@ def _divides(config: DictConfig, field: str, rows: int) -> Iterator[str]:
 
 
 def _run(config: DictConfig) -> Iterator[str]:
-    if config.trainer.resume_mode not in RESUME_MODES:
-        yield (
-            f"trainer.resume_mode: {config.trainer.resume_mode!r}; "
-            f"give one of {', '.join(RESUME_MODES)}"
-        )
+    yield from resume_problems(config)
     if not config.trainer.validation_data_dir:
         yield "trainer.validation_data_dir: null; the report reads it, give a folder"
     if config.trainer.val_only:
