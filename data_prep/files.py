@@ -22,7 +22,7 @@ def read_rows(path: Path) -> Iterator[LocatedRow]:
     """Read the rows of one file.
 
     Args:
-        path: a file with one of ``SUFFIXES``; JSON holds a list of objects, or one a line.
+        path: a file with one of ``SUFFIXES``; JSON holds a list of objects, or one per line.
 
     Yields:
         Where the row stands, for messages, and the row.

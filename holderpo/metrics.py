@@ -9,26 +9,16 @@ from typing import NamedTuple
 
 PREFIX = "holder/"
 
-# Described in the table below.
+# Named in more places than the table below.
 P = "holder/p"
 P_POSITIVE = "holder/p_positive"
 P_NEGATIVE = "holder/p_negative"
 P_MEAN = "holder/p_mean"
 ESS_FRAC = "holder/ess_frac"
-ESS_FRAC_POSITIVE = "holder/ess_frac_positive"
-ESS_FRAC_NEGATIVE = "holder/ess_frac_negative"
 ESS_FRAC_MIN = "holder/ess_frac_min"
-WEIGHT_ENTROPY_FRAC = "holder/weight_entropy_frac"
-HHI = "holder/hhi"
-TOP_TOKEN_SHARE = "holder/top_token_share"
-SECOND_MOMENT = "holder/second_moment"
 LOG_RATIO_STD = "holder/log_ratio_std"
-LOG_RATIO_STD_POSITIVE = "holder/log_ratio_std_positive"
-LOG_RATIO_STD_NEGATIVE = "holder/log_ratio_std_negative"
 LOG_RATIO_MIN = "holder/log_ratio_min"
 LOG_RATIO_MAX = "holder/log_ratio_max"
-LOG_RATIO_Q05 = "holder/log_ratio_q05"
-LOG_RATIO_Q95 = "holder/log_ratio_q95"
 CLIP_FRAC_HIGH = "holder/clip_frac_high"
 CLIP_FRAC_LOW = "holder/clip_frac_low"
 CLIP_FRAC_DUAL = "holder/clip_frac_dual"
@@ -37,11 +27,6 @@ TOKEN_CLIP_FRAC_LOW = "holder/token_clip_frac_low"
 TOKEN_HELD_FRAC = "holder/token_held_frac"
 SATURATED_FRAC = "holder/saturated_frac"
 GROUP_NO_SIGNAL_FRAC = "group/no_signal_frac"
-REWARD_NO_ANSWER_FRAC = "reward/no_answer_frac"
-REWARD_UNPARSEABLE_FRAC = "reward/unparseable_frac"
-REWARD_TIMEOUT_FRAC = "reward/timeout_frac"
-REWARD_ERROR_FRAC = "reward/error_frac"
-REWARD_TRUNCATED_FRAC = "reward/truncated_frac"
 
 # verl's own that this project reads.
 REWARD_MEAN = "critic/rewards/mean"
@@ -96,14 +81,14 @@ METRICS: tuple[MetricInfo, ...] = (
         "near 0: few tokens carry the gradient; 1 throughout: p has no effect",
     ),
     MetricInfo(
-        ESS_FRAC_POSITIVE,
+        f"{ESS_FRAC}_positive",
         "fraction of tokens",
         "mean over responses with a positive advantage",
         "0.7 to 1",
         "as holder/ess_frac",
     ),
     MetricInfo(
-        ESS_FRAC_NEGATIVE,
+        f"{ESS_FRAC}_negative",
         "fraction of tokens",
         "mean over responses with a negative advantage",
         "0.7 to 1",
@@ -117,28 +102,28 @@ METRICS: tuple[MetricInfo, ...] = (
         "1/T: one token carries a whole response",
     ),
     MetricInfo(
-        WEIGHT_ENTROPY_FRAC,
+        "holder/weight_entropy_frac",
         "fraction of ln T",
         "mean over responses",
         "0.9 to 1",
         "low: the gradient is concentrated on few tokens",
     ),
     MetricInfo(
-        HHI,
+        "holder/hhi",
         "sum of squared weights",
         "mean over responses",
         "near 1/T",
         "near 1: one token carries a whole response",
     ),
     MetricInfo(
-        TOP_TOKEN_SHARE,
+        "holder/top_token_share",
         "fraction of the weight",
         "mean over responses of the share of the tenth of the tokens with the largest weights",
         "0.1 to 0.3",
         "near 1: a tenth of the tokens carries the gradient",
     ),
     MetricInfo(
-        SECOND_MOMENT,
+        "holder/second_moment",
         "rho^2 sum W^2",
         "mean over responses",
         "near 1/T",
@@ -152,14 +137,14 @@ METRICS: tuple[MetricInfo, ...] = (
         "0: every ratio is 1 and p has no effect; above 1: updates are too large",
     ),
     MetricInfo(
-        LOG_RATIO_STD_POSITIVE,
+        f"{LOG_RATIO_STD}_positive",
         "nats",
         "mean over responses with a positive advantage",
         "0.01 to 0.5",
         "as holder/log_ratio_std",
     ),
     MetricInfo(
-        LOG_RATIO_STD_NEGATIVE,
+        f"{LOG_RATIO_STD}_negative",
         "nats",
         "mean over responses with a negative advantage",
         "0.01 to 0.5",
@@ -180,14 +165,14 @@ METRICS: tuple[MetricInfo, ...] = (
         "a token's probability has exploded",
     ),
     MetricInfo(
-        LOG_RATIO_Q05,
+        "holder/log_ratio_q05",
         "nats",
         "mean over responses of the 5 % quantile over tokens",
         "above -1",
         "many tokens became unlikely: updates are too large",
     ),
     MetricInfo(
-        LOG_RATIO_Q95,
+        "holder/log_ratio_q95",
         "nats",
         "mean over responses of the 95 % quantile over tokens",
         "below 1",
@@ -250,35 +235,35 @@ METRICS: tuple[MetricInfo, ...] = (
         "1: all rewards within every group are equal, nothing is learnt",
     ),
     MetricInfo(
-        REWARD_NO_ANSWER_FRAC,
+        "reward/no_answer_frac",
         "fraction of responses",
         "mean over responses",
         "falling to 0.05",
         "rising: boxes or answer tags are no longer written, or not closed in time",
     ),
     MetricInfo(
-        REWARD_UNPARSEABLE_FRAC,
+        "reward/unparseable_frac",
         "fraction of responses",
         "mean over responses",
         "below 0.05",
         "rising: answers are no mathematics",
     ),
     MetricInfo(
-        REWARD_TIMEOUT_FRAC,
+        "reward/timeout_frac",
         "fraction of responses",
         "mean over responses",
         "below 0.01",
         "rising: answers are written that no grader can finish; look at the rollouts",
     ),
     MetricInfo(
-        REWARD_ERROR_FRAC,
+        "reward/error_frac",
         "fraction of responses",
         "mean over responses",
         "0",
         "above 0: the grader fails, rewards are missing; the log says why",
     ),
     MetricInfo(
-        REWARD_TRUNCATED_FRAC,
+        "reward/truncated_frac",
         "fraction of responses",
         "mean over responses",
         "below 0.1",

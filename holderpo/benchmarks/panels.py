@@ -31,7 +31,7 @@ class Sampling:
     """How answers are drawn, and which numbers are made of them."""
 
     temperature: float = 0.0
-    """0 is greedy: the most likely token each time, one answer a problem, no seed."""
+    """0 is greedy: the most likely token each time, one answer per problem, no seed."""
     top_p: float = 1.0
     """Share of the probability that tokens are drawn from, above 0 and up to 1."""
     samples: int = 1

@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: one JSON line an answer, and the settings they were made with.
+"""What an evaluation leaves on disk: one JSON line per answer, and the settings behind them.
 
 Answers are added to ``<set>.jsonl`` as they come, so the same command goes on after an
 interruption; ``evaluation.json`` says what made them, and other settings are refused.

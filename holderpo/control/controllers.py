@@ -50,7 +50,7 @@ class Controller(Protocol):
         """What is logged about that round's order; nothing where responses have their own."""
 
     def update(self, step: int, statistics: RoundStatistics) -> None:
-        """Learn from the round that ``order(step)`` was for; call it once a round.
+        """Learn from the round that ``order(step)`` was for; call it once per round.
 
         Statistics that are missing or NaN never raise: the order then stays as it is.
         """

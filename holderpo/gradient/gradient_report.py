@@ -124,7 +124,7 @@ def _with_interval(estimate: Estimate) -> str:
 
 
 def draw_gradient(measurement: Measurement, path: Path, *, title: str) -> None:
-    """Draw variance, concentration and directions, three diagrams a row, into one picture.
+    """Draw variance, concentration and directions, three diagrams per row, into one picture.
 
     Args:
         measurement: to show.

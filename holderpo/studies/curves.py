@@ -92,7 +92,7 @@ def draw_curves(
     """Draw up to four arms in one diagram, more of them in one each.
 
     Args:
-        curves: one an arm.
+        curves: one per arm.
         paths: picture files; their endings choose the formats.
         metric: label of the vertical axis.
         band: what is shaded, said in the title.
@@ -121,7 +121,7 @@ def _draw_together(curves: Sequence[Curve], baseline: str | None) -> Figure:
 
 
 def _draw_apart(curves: Sequence[Curve], baseline: str | None) -> Figure:
-    """One diagram an arm, on the same axes; the other arms' means are thin and grey."""
+    """One diagram per arm, on the same axes; the other arms' means are thin and grey."""
     num_columns = 3 if len(curves) <= 9 else 4
     num_rows = -(-len(curves) // num_columns)
     figure = Figure(

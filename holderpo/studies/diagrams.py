@@ -28,10 +28,10 @@ class Diagram(NamedTuple):
 def draw_diagrams(
     rows: Sequence[Mapping[str, float]], diagrams: Sequence[Diagram], path: Path, *, title: str
 ) -> None:
-    """Draw diagrams side by side, three a row, into one picture.
+    """Draw diagrams side by side, three per row, into one picture.
 
     Args:
-        rows: one mapping a step, each with ``step``; a metric missing in a step is skipped there.
+        rows: one mapping per step, each with ``step``; a metric missing in a step is skipped there.
         diagrams: what to draw.
         path: picture file; its ending chooses the format.
         title: above the picture.

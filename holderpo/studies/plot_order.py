@@ -36,7 +36,7 @@ def draw_run(rows: Rows, path: Path, *, title: str) -> None:
     """Draw the order a run has used beside its sampled reward and its effective tokens.
 
     Args:
-        rows: one mapping a step, as in ``metrics.jsonl``.
+        rows: one mapping per step, as in ``metrics.jsonl``.
         path: picture file; its ending chooses the format.
         title: above the picture.
 
@@ -67,10 +67,10 @@ def read_rows(run: Path) -> list[dict[str, float]]:
         run: its folder, or its ``metrics.jsonl``.
 
     Returns:
-        One mapping a step. A last line cut short by a crash is left out.
+        One mapping per step. A last line cut short by a crash is left out.
 
     Raises:
-        ValueError: if there is no such file, or it is not one JSON object a line with ``step``.
+        ValueError: if there is no such file, or it is not one JSON object per line with ``step``.
     """
     path = run / METRICS_FILE if run.is_dir() else run
     if not path.is_file():

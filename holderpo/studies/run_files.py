@@ -64,7 +64,7 @@ def read_rows(path: Path, notes: list[str]) -> list[Row]:
     """Steps of a metrics file, in order.
 
     Args:
-        path: JSON Lines, one object a step.
+        path: JSON Lines, one object per step.
         notes: what was wrong is appended here.
 
     Returns:

@@ -59,7 +59,7 @@ def window_mean(values: Values, window: Window) -> float | None:
     """Mean over the steps of a window.
 
     Args:
-        values: one a step, in order.
+        values: one per step, in order.
         window: which steps; a shorter run gives what it has.
 
     Returns:
@@ -77,7 +77,7 @@ def best_before_last(values: Values, size: int) -> float | None:
     """Best mean over consecutive steps, all of them before the last ``size`` steps.
 
     Args:
-        values: one a step, in order.
+        values: one per step, in order.
         size: consecutive steps, also those kept back at the end.
 
     Returns:

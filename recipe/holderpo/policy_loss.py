@@ -102,7 +102,7 @@ def bounds_of(config: ActorConfig, advantage: Tensor, clip_level: str) -> TokenB
 
     Args:
         config: verl's actor settings.
-        advantage: (rows,) one number a response.
+        advantage: (rows,) one number per response.
         clip_level: one of ``holderpo.objective.CLIP_LEVELS``.
 
     Returns:
@@ -250,7 +250,7 @@ def _sequence_weights(rollout_is_weights: Tensor | None, mask: Tensor) -> Tensor
         rollout_is_weights,
         mask,
         field="algorithm.rollout_correction.rollout_is",
-        fix="set it to 'sequence' or null: the Hölder loss has one ratio a response",
+        fix="set it to 'sequence' or null: the Hölder loss has one ratio per response",
     )
 
 

@@ -170,7 +170,7 @@ def test_mathematics_interrupted_resumed_and_evaluated(math_data, tmp_path, ende
     last = run_dir / "checkpoints" / "global_step_3"
     optimizer = torch.load(last / "actor/optim_world_size_1_rank_0.pt", weights_only=False)
     steps_taken = {state["step"].item() for state in optimizer["state"].values()}
-    assert steps_taken == {6.0}, "two updates a step, counted on across the end"
+    assert steps_taken == {6.0}, "two updates per step, counted on across the end"
     controller = json.loads((last / "holderpo.json").read_text())
     schedule = controller["controller"]["positive"]["configuration"]
     assert (schedule["shape"], schedule["start"], schedule["end"]) == ("linear", 2.0, -2.0)

@@ -34,7 +34,7 @@ def template_problems(config: DictConfig) -> Iterator[str]:
         config: with existing files.
 
     Yields:
-        One line a file: field, value, fix.
+        One line per file: field, value, fix.
     """
     is_raw = config.actor_rollout_ref.model.custom_chat_template == RAW_CHAT_TEMPLATE
     for field, path, template in _templates(config):

@@ -20,7 +20,7 @@ def model_problems(config: DictConfig) -> Iterator[str]:
         config: with counts that are numbers.
 
     Yields:
-        One line a problem: field, value, fix.
+        One line per problem: field, value, fix.
     """
     yield from _lengths(config)
     facts = _model_facts(str(config.actor_rollout_ref.model.path))

@@ -25,7 +25,7 @@ class Plan:
     """Derived numbers of a run and what is odd about them."""
 
     lines: tuple[str, ...]
-    """Short description, one fact a line."""
+    """Short description, one fact per line."""
     warnings: tuple[str, ...]
     """Settings that will have no effect, or not the expected one."""
     controller: Controller

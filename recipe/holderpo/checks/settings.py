@@ -27,7 +27,7 @@ DEVICES = ("cpu", "cuda")
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be run; one line a problem."""
+    """The configuration cannot be run; one line per problem."""
 
     def __init__(self, problems: list[str]) -> None:
         """Keep the problems.
@@ -127,7 +127,7 @@ def _batches(config: DictConfig) -> Iterator[str]:
         "data.train_batch_size": "a number of prompts",
         "actor_rollout_ref.actor.ppo_mini_batch_size": "a number of prompts",
         "actor_rollout_ref.actor.ppo_epochs": "a number of passes over a rollout batch",
-        "actor_rollout_ref.rollout.n": "a number of responses a prompt",
+        "actor_rollout_ref.rollout.n": "a number of responses per prompt",
         "trainer.n_gpus_per_node": "a number of devices",
         "trainer.nnodes": "a number of machines",
     }
@@ -141,7 +141,7 @@ def _batches(config: DictConfig) -> Iterator[str]:
     if rollout.n < 2:
         yield (
             f"actor_rollout_ref.rollout.n: {rollout.n}; "
-            "a group-relative advantage needs at least 2 responses a prompt"
+            "a group-relative advantage needs at least 2 responses per prompt"
         )
     elif config.data.train_batch_size % actor.ppo_mini_batch_size == 0:
         yield from _micro_batches(config)
@@ -208,7 +208,8 @@ def _method(config: DictConfig) -> Iterator[str]:
     algorithm = config.algorithm
     if algorithm.adv_estimator == "gae":
         yield (
-            "algorithm.adv_estimator: 'gae'; give 'holder' or another with one advantage a response"
+            "algorithm.adv_estimator: 'gae'; give 'holder' or another with one advantage per "
+            "response"
         )
     yield from _dynamic_sampling(config)
     if actor.policy_loss.loss_mode != HOLDER:
@@ -231,7 +232,7 @@ def _method(config: DictConfig) -> Iterator[str]:
     if correction.get("rollout_is") not in (None, "sequence"):
         yield (
             f"algorithm.rollout_correction.rollout_is: {correction.get('rollout_is')!r}; the "
-            "Hölder loss has one ratio a response, set it to 'sequence' or null"
+            "Hölder loss has one ratio per response, set it to 'sequence' or null"
         )
     if correction.get("bypass_mode"):
         yield (

@@ -1,4 +1,4 @@
-"""A quiet screen: a progress bar and a line a step; everything else goes to a log file."""
+"""A quiet screen: a progress bar and a line per step; everything else goes to a log file."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ OnStep = Callable[[int, Mapping[str, float]], None]
 
 
 class MetricsFile:
-    """One JSON object a line and a step, appended to across resumes.
+    """One JSON object per line and step, appended to across resumes.
 
     Each has ``step`` and ``wall_time`` (seconds since the epoch, at the end of the step) beside the
     metrics. The line of step 0 holds the validation before training.

@@ -443,7 +443,7 @@ def test_a_state_without_a_configuration_is_refused(settings, state):
         build_controller(settings, num_rounds=9).load_state_dict(state)
 
 
-# Schedules, per-sequence orders, one controller a sign.
+# Schedules, per-sequence orders, one controller per sign.
 
 
 def test_a_schedule_is_a_controller():

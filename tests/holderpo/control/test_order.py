@@ -1,4 +1,4 @@
-"""The order of a round: one number, one a sign, or one a response."""
+"""The order of a round: one number, one per sign, or one per response."""
 
 import math
 import pickle
