@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from holderpo.control.schedule import SHAPES
 from holderpo.power_mean import token_weights
+from holderpo.studies.diagrams import save
 
 DOCS = Path(__file__).parents[1] / "docs"
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -51,23 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=DOCS / "pictures", help="default: %(default)s")
     folder = parser.parse_args(arguments).out
     folder.mkdir(parents=True, exist_ok=True)
-    # The same file every time: no date, and names of its parts that do not change.
-    settings = {"svg.hashsalt": "holderpo", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3}
-    with plt.rc_context(settings):
+    with plt.rc_context({"font.size": 10, "axes.grid": True, "grid.alpha": 0.3}):
         for name, draw in PICTURES.items():
             figure = draw()
             figure.tight_layout()
             path = folder / f"{name}.svg"
-            figure.savefig(path, metadata={"Date": None})
+            save(figure, path)
             plt.close(figure)
-            path.write_text(smaller(path.read_text(encoding="utf-8")), encoding="utf-8")
             print(path)
-
-
-def smaller(svg: str) -> str:
-    """The same picture without indentation, its coordinates to a hundredth of a point."""
-    lines = "".join(f"{line.strip()}\n" for line in svg.splitlines())
-    return re.sub(r"\b([1-9]\d*\.\d{2})\d+", r"\1", lines)
 
 
 def draw_token_weights() -> Figure:

@@ -18,6 +18,7 @@ from holderpo.gradient.measurement import (
     OrderMeasurement,
     Variance,
 )
+from holderpo.studies.diagrams import save
 
 _VARIANCE_HEADINGS = (
     "p",
@@ -157,7 +158,7 @@ def draw_gradient(measurement: Measurement, path: Path, *, title: str) -> None:
         axis.legend(fontsize=8)
     figure.suptitle(title)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def _draw_shapes(axis: Axes, orders: Sequence[OrderMeasurement]) -> None:

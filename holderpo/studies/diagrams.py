@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -56,11 +57,11 @@ def draw_diagrams(
         axis.axis("off")
     figure.suptitle(title)
     figure.tight_layout()
-    save(figure, path, dpi=110)
+    save(figure, path)
     plt.close(figure)
 
 
-def save(figure: Figure, path: Path, *, dpi: int) -> None:
+def save(figure: Figure, path: Path, *, dpi: int = 110) -> None:
     """Write a picture; the same figure gives the same bytes.
 
     Args:
@@ -68,6 +69,16 @@ def save(figure: Figure, path: Path, *, dpi: int) -> None:
         path: its ending chooses the format.
         dpi: of a format made of dots.
     """
-    with matplotlib.rc_context({"svg.hashsalt": "holderpo"}):
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=dpi, metadata=metadata)
+    if path.suffix != ".svg":
+        figure.savefig(path, dpi=dpi)
+        return
+    # Text stays text: smaller, and in the fonts of whoever looks.
+    with matplotlib.rc_context({"svg.hashsalt": "holderpo", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+    path.write_text(_smaller(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _smaller(svg: str) -> str:
+    """The same picture without indentation, its coordinates to a hundredth of a point."""
+    lines = "".join(f"{line.strip()}\n" for line in svg.splitlines())
+    return re.sub(r"\b([1-9]\d*\.\d{2})\d+", r"\1", lines)
