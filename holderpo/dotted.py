@@ -32,8 +32,10 @@ def load_callable(
         raise ValueError(f"{field}: unknown name {name!r}; {hint} (package.module.function)")
     try:
         target: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{field}: cannot load {name!r} ({error}); {hint}") from error
+    except Exception as error:
+        # Importing a user's module can fail in any way.
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{field}: cannot load {name!r} ({reason}); {hint}") from error
     if not callable(target):
         raise ValueError(f"{field}: {name!r} is not callable; {hint} of a function")
     return target

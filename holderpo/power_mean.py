@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from holderpo.power_mean_passes import LARGE_ORDER, row_blocks, value_of_large_order
-from holderpo.power_mean_passes import compiled as compile_once
+from holderpo.power_mean_passes import (
+    LARGE_ORDER,
+    compile_once,
+    row_blocks,
+    value_of_large_order,
+)
 
 # Up to here the sum of expm1(p * deviation) is far from overflow in float32 (exp(88.7)).
 _EXPM1_LIMIT = 60.0

@@ -36,7 +36,7 @@ def row_blocks(values: Tensor, whole: bool) -> Iterator[slice]:
 
 
 @functools.cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` through ``torch.compile``, made once."""
     function_of_any_shape: Callable[..., Any] = torch.compile(function, dynamic=True)
     return function_of_any_shape

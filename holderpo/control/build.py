@@ -17,8 +17,9 @@ from holderpo.control.controllers import (
     OpenLoopController,
     SignMatchedController,
 )
+from holderpo.control.order import OrderBySign, UniformOrder
 from holderpo.control.rules import SIDES, FeedbackRule, SignMatched
-from holderpo.control.schedule import is_schedule
+from holderpo.control.schedule import check_values, is_schedule
 from holderpo.dotted import load_callable
 
 TARGET = "_target_"
@@ -69,16 +70,30 @@ def build_rule(settings: Mapping[str, Any], *, num_rounds: int, field: str = "p"
     rule_class = load_callable(name, field=f"{field}.{TARGET}")
     if not (isinstance(rule_class, type) and is_dataclass(rule_class)):
         raise ValueError(f"{field}.{TARGET}: {name!r} is no dataclass; {_HINT}")
+    own = vars(rule_class)
+    if own.get("__annotations__") and "__dataclass_fields__" not in own:
+        raise ValueError(
+            f"{field}.{TARGET}: {name!r} lacks @dataclass(frozen=True, kw_only=True); its fields "
+            "are none without it"
+        )
     values = {key: value for key, value in settings.items() if key != TARGET}
     _check_names(rule_class, values, field)
     for key, value in values.items():
         if isinstance(value, Mapping):
             values[key] = build_rule(value, num_rounds=num_rounds, field=f"{field}.{key}")
     try:
-        rule = rule_class(**values)
-        return rule.for_run(num_rounds) if hasattr(rule, "for_run") else rule
+        rule: Any = rule_class(**values)
+        rule = rule.for_run(num_rounds) if hasattr(rule, "for_run") else rule
+        if isinstance(rule, FeedbackRule):
+            # Also where a rule of one's own has replaced it.
+            FeedbackRule.__post_init__(rule)
+        if is_schedule(rule):
+            check_values(rule, num_rounds)
     except ValueError as error:
         raise ValueError(f"{field}.{error}") from error
+    except Exception as error:
+        raise ValueError(f"{field}: {name} fails: {type(error).__name__}: {error}") from error
+    return rule
 
 
 def _check_names(rule_class: type, values: Mapping[str, Any], field: str) -> None:
@@ -103,7 +118,8 @@ def _control(rule: Any, field: str) -> Controller:
         return SignMatchedController(sides, field)
     if isinstance(rule, FeedbackRule):
         return FeedbackController(rule, field)
-    if is_schedule(rule) or hasattr(rule, "for_rows"):
+    is_order = hasattr(rule, "for_rows") and not isinstance(rule, UniformOrder | OrderBySign)
+    if is_schedule(rule) or is_order:
         return OpenLoopController(rule, field)
     raise ValueError(
         f"{field}: {type(rule).__name__} is no schedule (at, last_step), no FeedbackRule, and no "

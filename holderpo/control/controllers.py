@@ -160,14 +160,18 @@ class FeedbackController:
             statistics: of that round; whatever of them is missing or NaN leaves p as it is.
         """
         rule = self.rule
-        measured = rule.measure(statistics, self._p)
-        if measured is None or not all(math.isfinite(quantity) for quantity in measured):
+        quantities = rule.measure(statistics, self._p)
+        if quantities is None or not all(math.isfinite(quantity) for quantity in quantities):
             return
+        measured = tuple(float(quantity) for quantity in quantities)
         before = measured if self._smoothed is None else self._smoothed
-        self._smoothed = tuple(
+        smoothed = tuple(
             old + rule.smoothing * (new - old) for old, new in zip(before, measured, strict=True)
         )
-        proposed = rule.propose(self._smoothed, step + 1)
+        proposed = float(rule.propose(smoothed, step + 1))
+        if not math.isfinite(proposed):
+            return
+        self._smoothed = smoothed
         change = min(max(proposed - self._p, -rule.max_change), rule.max_change)
         self._p = min(max(self._p + change, float(rule.low)), float(rule.high))
 
@@ -265,7 +269,7 @@ class SignMatchedController:
         Raises:
             ValueError: if a side was written under another configuration, or there are no sides.
         """
-        if not state.keys() >= self.sides.keys():
+        if not isinstance(state, Mapping) or not state.keys() >= self.sides.keys():
             # Refused by its configuration: a side's own state would otherwise be taken for both.
             here = {name: side.state_dict()["configuration"] for name, side in self.sides.items()}
             _check_configuration(self.field, state, here)
@@ -289,6 +293,11 @@ def _describe(settings: Any) -> Any:
 
 
 def _check_configuration(field: str, state: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"{field}: the checkpoint has {state!r} of its controller; the file is damaged, resume "
+            "from an earlier checkpoint (trainer.resume_mode=resume_path)"
+        )
     written = state.get("configuration", state)
     if written == here:
         return
@@ -297,8 +306,8 @@ def _check_configuration(field: str, state: Mapping[str, Any], here: Mapping[str
     was, now = ({name: side[name] for name in names if name in side} for side in (old, new))
     raise ValueError(
         f"{field}: the checkpoint was written with {was}, this run has {now}; resume with the same "
-        "p and trainer.total_training_steps (or p.steps set to the checkpoint's), or start anew "
-        "with trainer.resume_mode=disable"
+        "p and trainer.total_training_steps (or p.steps set to the checkpoint's) and the version "
+        "of this recipe that wrote it, or start anew with trainer.resume_mode=disable"
     )
 
 

@@ -28,7 +28,7 @@ def check_number(
         ValueError: ``field: value; give ...``.
     """
     value = getattr(settings, field)
-    if not _is_number(value) or not (above < value and at_least <= value <= at_most):
+    if not is_number(value) or not (above < value and at_least <= value <= at_most):
         limits = [
             f"{word} {limit:g}"
             for word, limit in (("above", above), ("at least", at_least), ("at most", at_most))
@@ -38,18 +38,27 @@ def check_number(
         raise ValueError(f"{field}: {value!r}; give {wanted}")
 
 
-def check_count(settings: Any, field: str, *, at_least: int = 0) -> None:
-    """Refuse a field that is no whole number of rounds, ``at_least`` or more.
+def check_count(settings: Any, field: str, *, at_least: int = 0, otherwise: str = "") -> None:
+    """Refuse a field that is no whole number of rounds.
+
+    Args:
+        settings: object with the field.
+        field: name of the attribute.
+        at_least: smallest allowed value.
+        otherwise: a word that is allowed too, for the error.
 
     Raises:
         ValueError: ``field: value; give ...``.
     """
     value = getattr(settings, field)
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(f"{field}: {value!r}; give a whole number of rounds, {at_least} or more")
+        wanted = f"a whole number of rounds, {at_least} or more"
+        raise ValueError(
+            f"{field}: {value!r}; give {wanted}" + (f", or '{otherwise}'" if otherwise else "")
+        )
 
 
-def _is_number(value: Any) -> bool:
-    # False for NaN too, and for a whole number that no float can hold.
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; not so a whole one that no float can hold."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and abs(value) <= sys.float_info.max

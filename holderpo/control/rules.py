@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -63,25 +63,31 @@ class FeedbackRule(ABC):
 
     start: float
     """Order until the first usable statistics, within the bounds."""
-    low: float = -4.0
-    """Smallest order ever handed out."""
-    high: float = 4.0
-    """Largest order ever handed out."""
     max_change: float = 0.5
     """Largest change of p from one round to the next, > 0."""
     smoothing: float = 0.5
     """Weight of the newest round in the running mean of what the rule measures, in (0, 1]."""
+
+    # Smallest and largest order ever handed out; fields of a rule that has bounds.
+    low = -math.inf
+    high = math.inf
 
     reads: ClassVar[frozenset[str]] = frozenset()
     """Names of the fields of :class:`RoundStatistics` without which the rule is blind."""
 
     def __post_init__(self) -> None:
         """Check the fields that all rules have."""
-        check_number(self, "low")
-        check_number(self, "high", above=self.low)
+        bounds = {setting.name for setting in fields(self)} & {"low", "high"}
+        for name in bounds:
+            check_number(self, name)
+        if not self.low < self.high:
+            raise ValueError(f"high: {self.high}; give a finite number above {self.low:g}")
         check_number(self, "start", at_least=self.low, at_most=self.high)
         check_number(self, "max_change", above=0)
         check_number(self, "smoothing", above=0, at_most=1)
+        known = [statistic.name for statistic in fields(RoundStatistics)]
+        if unknown := sorted(self.reads - {*known}):
+            raise ValueError(f"reads: {', '.join(unknown)}; give names of {', '.join(known)}")
 
     @property
     def second_moment_orders(self) -> tuple[float, ...]:
@@ -145,6 +151,10 @@ class EssSetPoint(FeedbackRule):
 
     set_point: Schedule
     """Signed loss of ESS, within +-0.99."""
+    low: float = -4.0
+    """Smallest order ever handed out."""
+    high: float = 4.0
+    """Largest order ever handed out."""
 
     reads = frozenset({"ess_frac"})
 
@@ -210,7 +220,9 @@ class VarianceBudget(FeedbackRule):
     """
 
     low: float = -2.0
+    """Smallest order ever handed out."""
     high: float = 2.0
+    """Largest order ever handed out."""
     desired: Schedule
     """The order wanted."""
     budget: float
@@ -281,9 +293,9 @@ class RewardProgress(FeedbackRule):
     reads = frozenset({"reward_mean"})
 
     def __post_init__(self) -> None:
-        """Both ends lie within the bounds."""
+        """The order stays between start and end: it needs no bounds."""
         super().__post_init__()
-        check_number(self, "end", at_least=self.low, at_most=self.high)
+        check_number(self, "end")
         check_number(self, "reward_low")
         check_number(self, "reward_high", above=self.reward_low)
 
@@ -310,9 +322,12 @@ class SignMatched:
     """The same of responses with a negative advantage."""
 
     def __post_init__(self) -> None:
-        """A sign has no signs."""
+        """Each side is a rule, and a sign has no signs."""
         for side in SIDES:
-            if isinstance(getattr(self, side), SignMatched):
+            rule = getattr(self, side)
+            if not is_dataclass(rule):
+                raise ValueError(f"{side}: {rule!r}; give a section, as p@p.{side}=linear does")
+            if isinstance(rule, SignMatched):
                 raise ValueError(f"{side}: SignMatched; give a rule that is not one by sign")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from holderpo.control.fields import check_count, check_number
+from holderpo.control.fields import check_count, check_number, is_number
 
 WHOLE_RUN = "whole_run"
 
@@ -30,7 +30,24 @@ class Schedule(Protocol):
 
 def is_schedule(candidate: Any) -> bool:
     """Whether an object has what a schedule has."""
-    return callable(getattr(candidate, "at", None)) and hasattr(type(candidate), "last_step")
+    names = {*dir(type(candidate)), *getattr(candidate, "__dataclass_fields__", ())}
+    return "last_step" in names and callable(getattr(candidate, "at", None))
+
+
+def check_values(schedule: Schedule, num_rounds: int) -> None:
+    """Refuse a schedule that has no number in some round.
+
+    Args:
+        schedule: any.
+        num_rounds: rollout rounds of the run.
+
+    Raises:
+        ValueError: naming the method, the value and the round.
+    """
+    for step in range(num_rounds):
+        value = schedule.at(step)
+        if not is_number(value):
+            raise ValueError(f"at({step}): {value!r}; give a finite number for every round")
 
 
 def check_schedule(settings: Any, field: str) -> None:
@@ -132,13 +149,9 @@ class Annealing:
         """Check the fields together."""
         check_number(self, "start")
         check_number(self, "end")
-        if self.steps != WHOLE_RUN and (
-            isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0
-        ):
-            raise ValueError(
-                f"steps: {self.steps!r}; give a whole number of rounds or '{WHOLE_RUN}'"
-            )
-        if self.shape not in SHAPES:
+        if self.steps != WHOLE_RUN:
+            check_count(self, "steps", at_least=1, otherwise=WHOLE_RUN)
+        if not isinstance(self.shape, str) or self.shape not in SHAPES:
             raise ValueError(f"shape: {self.shape!r}; give one of {', '.join(SHAPES)}")
         if self.shape == "power":
             check_number(self, "exponent", above=0)
@@ -159,7 +172,7 @@ class Annealing:
         if self.after is not None:
             check_number(self, "after")
 
-    def for_run(self, num_rounds: int) -> Annealing:
+    def for_run(self, num_rounds: int) -> Annealing | Constant:
         """The schedule in a run of ``num_rounds`` rounds.
 
         ``whole_run`` stands for the rounds after the first that warm-up and hold leave: the first
@@ -178,7 +191,7 @@ class Annealing:
                 f"steps: {WHOLE_RUN!r} leaves no round to anneal in: warm_up_steps and hold_steps "
                 f"take {before} of {num_rounds} rounds; lower them"
             )
-        return replace(self, steps=max(steps, 0))
+        return replace(self, steps=steps) if steps > 0 else Constant(self.end)
 
     @property
     def last_step(self) -> int:
@@ -200,6 +213,6 @@ class Annealing:
             share = step / self.warm_up_steps
             return self.warm_up_from + (self.start - self.warm_up_from) * share
         first = self.warm_up_steps + self.hold_steps
-        share = max(step - first, 0) / self._num_steps if self._num_steps else 0.0
+        share = max(step - first, 0) / self._num_steps
         shape = SHAPES[self.shape](share, self.exponent or 1.0)
         return self.start + (self.end - self.start) * shape

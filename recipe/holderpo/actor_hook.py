@@ -169,7 +169,8 @@ def _of_holder_loss(
     }
     if settings.aggregate != POWER_MEAN:
         # The weights of a user's own aggregation are not known.
-        return means | _of_any_loss(describe_rows(log_ratio, mask, 0.0)), {}
+        known = _of_any_loss(describe_rows(log_ratio, mask, 0.0))
+        return means | known, {LOG_RATIO_STD: known[LOG_RATIO_STD]}
     rows = describe_rows(log_ratio, mask, call.p, bounds)
     by_sign = {ESS_FRAC: rows.ess_frac, LOG_RATIO_STD: rows.log_ratio_std}
     for place, order in enumerate(second_moment_orders):

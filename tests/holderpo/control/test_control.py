@@ -12,7 +12,7 @@ from holderpo.control import RoundStatistics, build_controller
 from holderpo.control.build import build_rule
 from holderpo.control.controllers import FeedbackController, OpenLoopController
 from holderpo.control.order import ClipAwareOrder, OrderBySign, UniformOrder
-from holderpo.control.rules import EssSetPoint, FeedbackRule
+from holderpo.control.rules import EssSetPoint
 from holderpo.diagnostics import describe_rows
 
 NUM_UPDATES, NUM_ROWS, NUM_TOKENS = 4, 32, 40
@@ -436,6 +436,13 @@ def test_a_damaged_state_is_refused(damage):
         controller.load_state_dict(state)
 
 
+@pytest.mark.parametrize("state", [None, [1]])
+@pytest.mark.parametrize("settings", [ESS, constant(1.0), BY_SIGN])
+def test_a_state_that_is_none_is_refused(settings, state):
+    with pytest.raises(ValueError, match=r"^p: the checkpoint has .* the file is damaged"):
+        build_controller(settings, num_rounds=9).load_state_dict(state)
+
+
 @pytest.mark.parametrize("state", [{}, {"configuration": None}, {"configuration": 3}])
 @pytest.mark.parametrize("settings", [ESS, constant(1.0), BY_SIGN])
 def test_a_state_without_a_configuration_is_refused(settings, state):
@@ -516,7 +523,7 @@ def test_every_schedule_is_listed_under_its_section():
     [
         ({"_target_": RULES + "Ess"}, r"^p\._target_: cannot load 'holderpo\.control\.rules\.Ess'"),
         ({"_target_": RULES + "EssSetPoint"}, r"^p\.start: missing.*\np\.set_point: missing"),
-        ({**ESS, "stop": 1}, r"^p\.stop: not a field of EssSetPoint; it has start, low"),
+        ({**ESS, "stop": 1}, r"^p\.stop: not a field of EssSetPoint; it has start, max_change"),
         ({**ESS, "start": 5}, r"^p\.start: 5; give a finite number at least -4 and at most 4"),
         ({**ESS, "low": 4}, r"^p\.high: 4\.0; give a finite number above 4"),
         ({**ESS, "max_change": 0}, r"^p\.max_change: 0"),
@@ -531,13 +538,15 @@ def test_every_schedule_is_listed_under_its_section():
         (constant(10**400), r"^p\.value: 10+; give a finite number"),
         ({**VARIANCE, "desired": {**linear(1, 0), "end": None}}, r"^p\.desired\.end: None"),
         ({**REWARD, "reward_low": 1}, r"^p\.reward_high: 1\.0; .*above 1"),
-        ({**REWARD, "end": -9}, r"^p\.end: -9; .*at least -4"),
+        ({**REWARD, "end": None}, r"^p\.end: None; give a finite number"),
+        ({**REWARD, "low": 0}, r"^p\.low: not a field of RewardProgress"),
         ({**CLIP_AWARE, "clip_frac_max": 0}, r"^p\.clip_frac_max: 0; .*above 0 and at most 1"),
         ({**CLIP_AWARE, "low": -1}, r"^p\.low: -1 with high 1; .*one side of 0"),
         ({**SIGN_MATCHED, "positive": constant(1)}, r"^p\.negative: missing"),
         ({**BY_SIGN, "positive": {**linear(1, 0), "steps": 0.5}}, r"^p\.positive\.steps: 0\.5"),
         ({**BY_SIGN, "positive": BY_SIGN}, r"^p\.positive: SignMatched; give a rule that is not"),
-        ({**BY_SIGN, "positive": 2}, r"^p\.positive: int is no schedule"),
+        ({**BY_SIGN, "positive": 2}, r"^p\.positive: 2; give a section, as p@p\.positive=linear"),
+        ({**BY_SIGN, "negative": None}, r"^p\.negative: None; give a section"),
         (
             {**BY_SIGN, "positive": {**ESS, "set_point": {}}},
             r"^p\.positive\.set_point\._target_",
@@ -571,56 +580,6 @@ def test_a_set_point_out_of_reach_is_warned_of_under_its_section():
         "p.negative.set_point is out of reach: it asks for a loss of ESS of 0.6"
     )
     assert list(controller.warnings(9, 4)) == []
-
-
-# A rule and a schedule of one's own.
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FollowSpread(FeedbackRule):
-    """As a user would write it."""
-
-    gain: float
-    reads = frozenset({"log_ratio_std"})
-
-    def measure(self, statistics, p):
-        return None if statistics.log_ratio_std is None else (statistics.log_ratio_std,)
-
-    def propose(self, quantities, step):
-        return self.gain * quantities[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class Halving:
-    """A schedule as a user would write it."""
-
-    start: float
-    last_step = 100
-
-    def at(self, step):
-        return self.start / 2**step
-
-
-def test_a_rule_of_ones_own_is_one_class_and_its_settings():
-    settings = {"_target_": f"{__name__}.FollowSpread", "start": 1.0, "gain": 10.0}
-    controller = build_controller(settings, num_rounds=9)
-    controller.update(0, RoundStatistics(log_ratio_std=0.12))
-    assert controller.value(1)["holder/p"] == pytest.approx(1.2)
-    assert controller.rules == {"p": "FollowSpread"}
-    twin = restored(controller, settings, 9)
-    assert twin.order(1) == controller.order(1)
-    with pytest.raises(ValueError, match=r"'gain': 10\.0.*'gain': 9\.0"):
-        restored(controller, {**settings, "gain": 9.0}, 9)
-
-
-def test_a_schedule_of_ones_own_works_alone_and_within_a_rule():
-    settings = {"_target_": f"{__name__}.Halving", "start": 0.5}
-    controller = build_controller(settings, num_rounds=9)
-    assert [controller.order(step).p for step in range(3)] == [0.5, 0.25, 0.125]
-    assert list(controller.schedules) == ["p"]
-    assert list(build_controller({**ESS, "set_point": settings}, num_rounds=9).schedules) == [
-        "p.set_point"
-    ]
 
 
 def test_defaults_in_code_are_those_of_the_files():

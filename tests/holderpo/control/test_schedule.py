@@ -149,7 +149,7 @@ def test_optional_fields_may_be_null():
         ({"_target_": "holderpo.control.nothing"}, r"^p\._target_: cannot load"),
         ({"_target_": "math.sin"}, r"^p\._target_: 'math\.sin' is no dataclass"),
         ({"_target_": "holderpo.metrics.MetricInfo"}, r"^p\._target_: .*is no dataclass"),
-        ({**LINEAR, "steps": -1}, r"^p\.steps: -1"),
+        ({**LINEAR, "steps": 0}, r"^p\.steps: 0; .*1 or more, or 'whole_run'"),
         ({**LINEAR, "steps": True}, r"^p\.steps: True"),
         ({**LINEAR, "steps": "all"}, r"^p\.steps: 'all'.*whole_run"),
         ({**LINEAR, "start": float("inf")}, r"^p\.start: inf"),

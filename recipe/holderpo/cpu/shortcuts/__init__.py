@@ -1,4 +1,4 @@
-"""What only saves seconds on a CPU; ``cpu.shortcuts=false`` leaves all of it out.
+"""Ways around verl and vLLM that only save seconds on a CPU; ``cpu.shortcuts=false`` takes none.
 
 On a cluster the milliseconds, messages and processes that verl spends on each response hide behind
 generation. On two cores, with a tiny model, they are most of a run.
