@@ -35,7 +35,7 @@ def main() -> None:
             sys.exit(f"the run failed with status {run.returncode}, see {RUN_DIR}/run.log")
     phases = json.loads((RUN_DIR / "startup.json").read_text())
     print("phase ends at")
-    for phase, seconds in phases.items():
+    for phase, seconds in phases["seconds_to"].items():
         print(f"  {seconds:6.1f} s  {phase}")
     print("process: first seen, CPU seconds and resident memory when the first update was done")
     for name, first_seen, cpu, memory in sorted(processes, key=lambda row: row[1]):

@@ -14,6 +14,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+# Formats of a picture.
+ENDINGS = (".png", ".svg")
+
 
 class Diagram(NamedTuple):
     """One diagram: metric names and their labels, drawn over the step."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from holderpo.control.schedule import WHOLE_RUN, Annealing, Constant, Schedule
 from holderpo.metrics import ESS_FRAC, PREFIX, REWARD_MEAN, P
-from holderpo.studies.diagrams import Diagram, draw_diagrams
-from holderpo.studies.run_files import METRICS_FILE
-
-ENDINGS = (".png", ".svg")
-
+from holderpo.studies.diagrams import ENDINGS, Diagram, draw_diagrams
+from holderpo.studies.run_files import METRICS_FILE, read_rows
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -50,7 +46,7 @@ def draw_run(rows: Rows, path: Path, *, title: str) -> None:
     diagrams = [
         Diagram("order p", {name: name.removeprefix(PREFIX) for name in orders}),
         Diagram("sampled reward, mean", {REWARD_MEAN: "reward"}),
-        Diagram("ESS, fraction of a response's tokens", {ESS_FRAC: "ESS_FRAC"}),
+        Diagram("ESS, fraction of a response's tokens", {ESS_FRAC: "ESS"}),
     ]
     shown = [diagram for diagram in diagrams if names & set(diagram.curves)]
     draw_diagrams([row for row in rows if _is_drawn(row, shown)], shown, path, title=title)
@@ -60,33 +56,25 @@ def _is_drawn(row: Mapping[str, float], diagrams: Sequence[Diagram]) -> bool:
     return any(name in row for diagram in diagrams for name in diagram.curves)
 
 
-def read_rows(run: Path) -> list[dict[str, float]]:
-    """The steps of a run.
+def read_run(run: Path) -> Rows:
+    """The steps of a run; what cannot be read is left out, and said in an error if nothing is left.
 
     Args:
         run: its folder, or its ``metrics.jsonl``.
 
     Returns:
-        One mapping per step. A last line cut short by a crash is left out.
+        One mapping per step.
 
     Raises:
-        ValueError: if there is no such file, or it is not one JSON object per line with ``step``.
+        ValueError: if there is no such file, or no step in it.
     """
     path = run / METRICS_FILE if run.is_dir() else run
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give a run's folder or its {METRICS_FILE}")
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict) or "step" not in row:
-            raise ValueError(f"{path}, line {number}: no `step`; give a run's {METRICS_FILE}")
-        rows.append(row)
+    notes: list[str] = []
+    rows = read_rows(path, notes)
+    if not rows:
+        raise ValueError("; ".join([f"{path}: no step in it, give a run's {METRICS_FILE}", *notes]))
     return rows
 
 
@@ -105,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.run is not None:
             if settings:
                 raise ValueError(f"--run draws what a run has used; leave out {sorted(settings)}")
-            draw_run(read_rows(options.run), options.out, title=str(options.run))
+            draw_run(read_run(options.run), options.out, title=str(options.run))
         else:
             if options.rounds < 1:
                 raise ValueError(f"--rounds: {options.rounds}; give a number above 0")
@@ -126,7 +114,11 @@ def _schedule(settings: Mapping[str, Any], num_rounds: int) -> Schedule:
     missing = [name for name in ("start", "end") if name not in settings]
     if missing:
         raise ValueError(f"--{missing[0]}: missing; give --start and --end, or --value")
-    return Annealing(**settings).for_run(num_rounds)
+    try:
+        return Annealing(**settings).for_run(num_rounds)
+    except ValueError as error:
+        field, _, reason = str(error).partition(":")
+        raise ValueError(f"--{field.replace('_', '-')}:{reason}") from error
 
 
 def _steps(text: str) -> int | str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
-import psutil
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -27,6 +26,12 @@ if TYPE_CHECKING:
     from holderpo.control import Controller
 
 LOG_FILE = "run.log"
+# What another run must not take over: its rule for p, its name and its folders.
+_OF_ONE_RUN = (
+    *("p=", "p.", "p@", "run_dir=", "trainer.experiment_name=", "trainer.resume_mode="),
+    *("trainer.resume_from_path=", "trainer.default_local_dir=", "trainer.validation_data_dir="),
+    "trainer.rollout_data_dir=",
+)
 
 
 def config_dir() -> Path:
@@ -54,8 +59,6 @@ Plugins.instance().register(VerlConfigs)
 def main(config: DictConfig) -> None:
     """Compose, check, print the plan, run; exits with 1 on failure, 2 on a bad configuration."""
     set_environment(config)
-    if config.device == "cpu" and not config.cpu.shortcuts:
-        leave_out(config)
     from recipe.holderpo.checks.settings import ConfigError, check_config
 
     try:
@@ -64,6 +67,8 @@ def main(config: DictConfig) -> None:
         print("The configuration cannot be run:", file=sys.stderr)
         print("\n".join(f"  {problem}" for problem in error.problems), file=sys.stderr)
         sys.exit(2)
+    if config.device == "cpu" and not config.cpu.shortcuts:
+        leave_out(config)
     announce(plan)
     if config.check:
         print("nothing wrong; not started")
@@ -89,20 +94,17 @@ def run(config: DictConfig, run_dir: Path, controller: Controller) -> int:
     """
     from recipe.holderpo.run.launch import train
 
-    started = psutil.Process().create_time()
     print(f"log        {run_dir / LOG_FILE} (everything Ray, vLLM and verl say)", flush=True)
     console = Console(run_dir / LOG_FILE)
     try:
         train(config, console, controller)
-        seconds_total = time.time() - started
         from recipe.holderpo.run.summary import measure_import_seconds, write_summary
 
         import_seconds = measure_import_seconds() if config.report.measure_import else None
-        for line in write_summary(
-            config, seconds_total=seconds_total, import_seconds=import_seconds
-        ):
+        for line in write_summary(run_dir, import_seconds=import_seconds):
             console.say(line)
-        console.say(f"another rule      {same_run_under_another_rule(config, sys.argv[1:])}")
+        if command := same_run_under_another_rule(config, sys.argv[1:]):
+            console.say(f"another rule      {command}")
     except KeyboardInterrupt:
         console.fail("interrupted; resume with trainer.resume_mode=auto")
         return 130
@@ -112,7 +114,7 @@ def run(config: DictConfig, run_dir: Path, controller: Controller) -> int:
     return 0
 
 
-def same_run_under_another_rule(config: DictConfig, arguments: Sequence[str]) -> str:
+def same_run_under_another_rule(config: DictConfig, arguments: Sequence[str]) -> str | None:
     """A command for the same run, in a folder of its own, under another rule for p.
 
     Args:
@@ -120,12 +122,22 @@ def same_run_under_another_rule(config: DictConfig, arguments: Sequence[str]) ->
         arguments: of this run's command line.
 
     Returns:
-        One line for a shell.
+        One line for a shell; None where p has no effect.
     """
-    rule = "linear" if "SignMatched" in config.p._target_ else "sign_matched"
-    own = ("p=", "p.", "p@", "run_dir=", "trainer.experiment_name=", "trainer.resume_mode=")
-    kept = [argument for argument in arguments if not argument.startswith(own)]
-    name = f"{config.trainer.experiment_name}_{rule}"
+    from recipe.holderpo.checks.plan import updates_per_step
+    from recipe.holderpo.sections import HOLDER
+
+    if config.actor_rollout_ref.actor.policy_loss.loss_mode != HOLDER:
+        return None
+    if updates_per_step(config) < 2:
+        return None
+    is_by_sign = config.p._target_.endswith(".SignMatched")
+    rule, present = ("linear", "sign_matched") if is_by_sign else ("sign_matched", "linear")
+    kept = [text for text in arguments if not text.lstrip("+~").startswith(_OF_ONE_RUN)]
+    name = str(config.trainer.experiment_name).removesuffix(f"_{present}") + f"_{rule}"
+    if not re.fullmatch(r"[\w.-]+", name):
+        # Hydra's own quotes.
+        name = "'" + name.replace("'", "\\'") + "'"
     python = os.path.relpath(sys.executable)
     command = [
         *(python if not python.startswith("..") else sys.executable, "-m", "recipe.holderpo.main"),

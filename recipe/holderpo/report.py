@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipe.holderpo.run.summary import summarize_folder
+from holderpo.studies.diagrams import ENDINGS
+from recipe.holderpo.run.summary import write_summary
 
 
 def main(command_line: Sequence[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m recipe.holderpo.report",
-        description="Write summary.json and report.png of a run anew, and print the summary.",
+        description="Write report.png of a run anew, and summary.json if it is finished.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument(
@@ -32,9 +33,12 @@ def main(command_line: Sequence[str] | None = None) -> int:
         help="a further file for the picture, .svg or .png; may be given again",
     )
     options = parser.parse_args(command_line)
+    for path in options.picture:
+        if path.suffix not in ENDINGS:
+            parser.error(f"--picture: {path}; give a file ending in {' or '.join(ENDINGS)}")
     try:
-        print("\n".join(summarize_folder(options.run, options.picture)))
-    except ValueError as error:
+        print("\n".join(write_summary(options.run, pictures=options.picture)))
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

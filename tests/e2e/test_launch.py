@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from holderpo.studies.run_files import read_rows
 from recipe.holderpo.run.environment import CPU_ENVIRONMENT
-from recipe.holderpo.run.recorder import read_metrics
 from tests.e2e.conftest import MAIN, launch, launch_until, still_running
 from tests.e2e.scripted import write_scripted_model
 from tests.holderpo.grading.math_files import SHARED
@@ -79,7 +79,7 @@ def test_demo_with_a_users_own_functions_ends_with_a_report(demo_data, tmp_path)
     ]
     assert len(lines) < 40, "the flood belongs into the log"
 
-    rows = read_metrics(run_dir / "metrics.jsonl")
+    rows = read_rows(run_dir / "metrics.jsonl", [])
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert [row["holder/p"] for row in rows[1:]] == [2.0, 0.0, -2.0]
     assert rows[3]["holder/log_ratio_std"] > 0
@@ -162,7 +162,7 @@ def test_mathematics_interrupted_resumed_and_evaluated(math_data, tmp_path, ende
     status, output = launch(command)
     assert status == 0, output[-4000:]
     assert f"resumed after step {ended_at}" in output
-    rows = read_metrics(run_dir / "metrics.jsonl")
+    rows = read_rows(run_dir / "metrics.jsonl", [])
     assert [row["step"] for row in rows] == [0, 1, 2, 3], "validated once, each step once"
     assert [row["holder/p_positive"] for row in rows[1:]] == [2.0, 0.0, -2.0]
     assert (run_dir / "summary.json").exists()

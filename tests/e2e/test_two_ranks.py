@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipe.holderpo.run.recorder import read_metrics
+from holderpo.studies.run_files import read_rows
 from tests.e2e.conftest import MAIN, launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -23,7 +23,7 @@ def test_two_fsdp_ranks_train_and_log_global_metrics(demo_data, tmp_path):
     ]
     status, output = launch(command)
     assert status == 0, output[-4000:]
-    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl", [])
     assert [row["holder/p"] for row in rows] == [2.0, 0.0, -2.0]
     assert all(0 < row["holder/ess_frac"] <= 1 for row in rows)
     assert rows[-1]["holder/log_ratio_std"] > 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recipe.holderpo.run.recorder import read_metrics
+from holderpo.studies.run_files import read_rows
 from tests.e2e.conftest import MAIN, launch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
@@ -25,7 +25,7 @@ def test_metrics_do_not_depend_on_how_sequences_are_split(demo_data, tmp_path):
         ]
         status, output = launch(command)
         assert status == 0, output[-4000:]
-        (first[size],) = read_metrics(tmp_path / str(size) / "metrics.jsonl")
+        (first[size],) = read_rows(tmp_path / str(size) / "metrics.jsonl", [])
     # The same responses; the updates differ by the rounding of bfloat16 alone.
     assert first[2]["critic/rewards/mean"] == first[1]["critic/rewards/mean"]
     for name in ("actor/grad_norm", "holder/log_ratio_std", "holder/ess_frac"):

@@ -88,6 +88,8 @@ def make_plan(config: DictConfig, controller: Controller) -> Plan:
         warnings += controller.warnings(steps, updates)
     warnings += _without_effect(actor.policy_loss, is_holder)
     warnings += [*model_warnings(config), *template_warnings(config)]
+    if config.device != "cpu" and "cpu" in config:
+        warnings.append(f"cpu has no effect: it belongs to device=cpu, this is {config.device}")
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
@@ -100,7 +102,8 @@ def _about_schedule(name: str, schedule: Schedule, steps: int) -> Iterator[str]:
     if schedule.last_step > steps - 1:
         yield (
             f"the schedule of {name} does not finish: it ends after {schedule.last_step} "
-            f"rounds, the run after {steps} (set {name}.steps=whole_run)"
+            f"rounds, the run after {steps}"
+            + (f" (set {name}.steps=whole_run)" if hasattr(schedule, "steps") else "")
         )
     if getattr(schedule, "after", None) is not None and schedule.last_step >= steps - 1:
         yield f"{name}.after has no effect: the run has no round after the end of the schedule"

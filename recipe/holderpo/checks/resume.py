@@ -80,5 +80,13 @@ def read_controller_state(folder: Path) -> Mapping[str, Any]:
             f"{path} is missing: the checkpoint was not written by this trainer; "
             "start anew with trainer.resume_mode=disable"
         )
-    state: Mapping[str, Any] = json.loads(path.read_text())["controller"]
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))["controller"]
+        if not isinstance(state, dict):
+            raise TypeError(f"the controller's state is {state!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {error}); resume from an earlier "
+            "checkpoint (trainer.resume_mode=resume_path)"
+        ) from error
     return state

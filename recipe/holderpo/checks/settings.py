@@ -66,7 +66,7 @@ def check_config(config: DictConfig) -> Plan:
         controller = make_controller(config)
         problems += _statistics_are_known(config, controller)
     except ValueError as error:
-        problems.append(str(error))
+        problems += str(error).splitlines()
     problems += _advantage(config)
     if not problems:
         problems += _verl_checks(config)
@@ -94,6 +94,10 @@ def _versions() -> Iterator[str]:
 
 
 def _device(config: DictConfig) -> Iterator[str]:
+    switches = ["check", "report.measure_import", *(["cpu.shortcuts"] * (config.device == "cpu"))]
+    for field in switches:
+        if not isinstance(value := OmegaConf.select(config, field), bool):
+            yield f"{field}: {value!r}; give true or false"
     if config.device not in DEVICES:
         yield f"device: {config.device!r}; give one of {', '.join(DEVICES)}"
     elif config.trainer.device != config.device:

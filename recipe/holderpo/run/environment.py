@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from recipe.holderpo.cpu.shortcuts import VARIABLE
 
@@ -40,7 +40,8 @@ def run_environment(config: DictConfig) -> dict[str, str]:
     if config.device == "cpu":
         tunables = {name: os.environ.get(name, value) for name, value in CPU_TUNABLES.items()}
         variables |= tunables | CPU_FIXED
-        variables[VARIABLE] = "1" if config.cpu.shortcuts else "0"
+        wanted = OmegaConf.select(config, "cpu.shortcuts")
+        variables[VARIABLE] = "0" if wanted is False else "1"
     return variables
 
 

@@ -1,4 +1,4 @@
-"""How long each phase of a start took."""
+"""How long each phase of a start took: ``startup.json`` in the run's folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import psutil
 
 PHASES_FILE = "startup.json"
 FIRST_UPDATE = "first update done"
+# Keys of the file: seconds since the epoch, and seconds from then to the end of each phase.
+LAUNCHED = "launched"
+SECONDS_TO = "seconds_to"
 
 
 class Phases:
@@ -32,5 +35,6 @@ class Phases:
     def mark(self, phase: str) -> None:
         """Note the end of a phase, on disk at once."""
         self._seconds[phase] = time.time() - self._began
-        self._path.write_text(json.dumps(self._seconds, indent=2) + "\n")
+        started = {LAUNCHED: self._began, SECONDS_TO: self._seconds}
+        self._path.write_text(json.dumps(started, indent=2) + "\n")
         self._on_phase(phase, self._seconds[phase])

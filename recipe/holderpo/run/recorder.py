@@ -45,11 +45,6 @@ class MetricsFile:
             file.write(json.dumps({"step": step, "wall_time": time.time(), **metrics}) + "\n")
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """All steps of a metrics file, in order."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def _is_upto(line: str, step: int) -> bool:
     """Whether the line is whole (a crash can cut the last one) and not later than ``step``."""
     try:

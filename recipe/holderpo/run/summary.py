@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.intervals import wilson_interval
 from holderpo.metrics import (
@@ -29,11 +31,17 @@ from holderpo.metrics import (
     P,
 )
 from holderpo.studies.diagrams import Diagram, draw_diagrams
-from holderpo.studies.run_files import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, read_json
+from holderpo.studies.run_files import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    SUMMARY_FILE,
+    read_json,
+    read_rows,
+    read_yaml,
+)
 from holderpo.studies.runs import held_out_accuracies, held_out_accuracy
 from recipe.holderpo.checks.plan import rollouts_per_step, updates_per_step
-from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE
-from recipe.holderpo.run.recorder import read_metrics
+from recipe.holderpo.run.phases import FIRST_UPDATE, LAUNCHED, PHASES_FILE, SECONDS_TO
 
 PICTURE_FILE = "report.png"
 HELDOUT = "heldout accuracy"
@@ -67,25 +75,29 @@ DIAGRAMS = (
 
 
 def write_summary(
-    config: DictConfig,
-    *,
-    seconds_total: float,
-    import_seconds: float | None = None,
-    pictures: Sequence[Path] = (),
+    run_dir: Path, *, import_seconds: float | None = None, pictures: Sequence[Path] = ()
 ) -> list[str]:
-    """Write summary.json and report.png into the run's folder.
+    """Write report.png into a run's folder, and summary.json if the run is finished.
+
+    Everything is read from what the run has left there, so it can be done again at any time.
 
     Args:
-        config: of the run.
-        seconds_total: from the start of the launching process to the end of training.
-        import_seconds: of :func:`measure_import_seconds`; None where it was not measured.
+        run_dir: of a run that has taken a step.
+        import_seconds: of :func:`measure_import_seconds`; None for what an earlier summary says.
         pictures: further files for the picture; their endings choose the formats.
 
     Returns:
         Lines for the screen.
+
+    Raises:
+        ValueError: if the folder has no configuration or no step, or cannot be understood.
     """
-    run_dir = Path(config.run_dir)
-    rows = read_metrics(run_dir / METRICS_FILE)
+    notes: list[str] = []
+    config = _config_of(run_dir, notes)
+    rows = [dict(row) for row in read_rows(run_dir / METRICS_FILE, notes)]
+    steps = [row for row in rows if row["step"] > 0]
+    if not steps:
+        raise ValueError("\n".join([f"{run_dir}: no step was taken, nothing to report", *notes]))
     for row in rows:
         accuracy = held_out_accuracy(row)
         if accuracy is not None:
@@ -93,53 +105,53 @@ def write_summary(
     for path in (run_dir / PICTURE_FILE, *pictures):
         draw_diagrams(rows, DIAGRAMS, path, title=config.trainer.experiment_name)
 
-    summary = summarize(config, rows)
-    summary["seconds_total"] = seconds_total
-    # Of this very process: after a resume, to its first update.
-    phases = json.loads((run_dir / PHASES_FILE).read_text())
-    summary["seconds_to_first_step"] = phases[FIRST_UPDATE]
+    summary = summarize(config, rows) | _timing(run_dir, rows, notes)
+    if import_seconds is None:
+        import_seconds = read_json(run_dir / SUMMARY_FILE, notes).get("import_seconds")
     if import_seconds is not None:
         summary["import_seconds"] = import_seconds
-    (run_dir / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n")
-    return screen_lines(summary, run_dir)
+    lines = screen_lines(summary, run_dir)
+    total = config.trainer.total_training_steps
+    if summary["steps"] >= total:
+        text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        (run_dir / SUMMARY_FILE).write_text(text, encoding="utf-8")
+    else:
+        # Whatever looks for a summary takes the run for finished.
+        lines.append(f"unfinished        {summary['steps']} of {total} steps, no {SUMMARY_FILE}")
+    return [*lines, *notes]
 
 
-def summarize_folder(run_dir: Path, pictures: Sequence[Path] = ()) -> list[str]:
-    """Make a run's summary and picture anew, from what it has left in its folder.
+def _config_of(run_dir: Path, notes: list[str]) -> DictConfig:
+    if not (run_dir / CONFIG_FILE).is_file() or not (run_dir / METRICS_FILE).is_file():
+        raise ValueError(f"{run_dir}: no {CONFIG_FILE} or no {METRICS_FILE}; give a run's folder")
+    config = OmegaConf.create(read_yaml(run_dir / CONFIG_FILE, notes))
+    try:
+        config.run_dir = str(run_dir)
+        OmegaConf.resolve(config)
+        # What is read of it, so that what is missing is said once and here.
+        rollouts_per_step(config), updates_per_step(config)
+        needed = (config.trainer.total_training_steps, config.trainer.validation_data_dir)
+        assert None not in needed, "neither may be null in a run that was started"
+    except (OmegaConfBaseException, AssertionError, TypeError) as error:
+        reason = "; ".join([*notes, str(error).splitlines()[0]])
+        raise ValueError(f"{run_dir / CONFIG_FILE}: not that of a run ({reason})") from error
+    return config
 
-    Args:
-        run_dir: of a run that has taken a step.
-        pictures: as for :func:`write_summary`.
 
-    Returns:
-        Lines for the screen.
+def _timing(
+    run_dir: Path, rows: Sequence[Mapping[str, float]], notes: list[str]
+) -> dict[str, float]:
+    """From the launch to the first update and to the last step, of the last process.
 
-    Raises:
-        ValueError: if the folder has no configuration, no step, or no start.
+    Nothing where that is not known: a process that got no further has replaced the file.
     """
-    for name in (CONFIG_FILE, METRICS_FILE, PHASES_FILE):
-        if not (run_dir / name).is_file():
-            raise ValueError(f"{run_dir / name}: not there; give the folder of a run")
-    config = OmegaConf.load(run_dir / CONFIG_FILE)
-    assert isinstance(config, DictConfig)
-    config.run_dir = str(run_dir)
-    rows = read_metrics(run_dir / METRICS_FILE)
-    phases = run_dir / PHASES_FILE
-    started = json.loads(phases.read_text())
-    if FIRST_UPDATE not in started or not rows or rows[-1]["step"] < 1:
-        raise ValueError(f"{run_dir}: no step was taken; nothing to summarise")
-    # Kept where it is known: a copied folder has other times of change.
-    known = read_json(run_dir / SUMMARY_FILE, [])
-    seconds = known.get("seconds_total")
-    if seconds is None:
-        # The last phase is in the file since it ended: when the process began follows.
-        seconds = rows[-1]["wall_time"] - (phases.stat().st_mtime - started[FIRST_UPDATE])
-    return write_summary(
-        config,
-        seconds_total=seconds,
-        import_seconds=known.get("import_seconds"),
-        pictures=pictures,
-    )
+    started = read_json(run_dir / PHASES_FILE, notes)
+    launched = started.get(LAUNCHED)
+    first_step = started.get(SECONDS_TO, {}).get(FIRST_UPDATE)
+    ended = rows[-1].get("wall_time")
+    if launched is None or first_step is None or ended is None or ended < launched:
+        return {}
+    return {"seconds_total": ended - launched, "seconds_to_first_step": first_step}
 
 
 def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -159,13 +171,12 @@ def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[s
         "steps": int(steps[-1]["step"]),
         "rollouts_per_step": rollouts_per_step(config),
         "updates_per_step": updates_per_step(config),
-        "seconds_per_step_median": statistics.median(row[STEP_SECONDS] for row in steps),
-        "reward_first": steps[0][REWARD_MEAN],
-        "reward_last": steps[-1][REWARD_MEAN],
     }
-    for key, name in (("p", P), ("ess_frac", ESS_FRAC)):
-        if name in steps[-1]:
-            summary |= {f"{key}_first": steps[0][name], f"{key}_last": steps[-1][name]}
+    if seconds := [row[STEP_SECONDS] for row in steps if STEP_SECONDS in row]:
+        summary["seconds_per_step_median"] = statistics.median(seconds)
+    for key, name in (("reward", REWARD_MEAN), ("p", P), ("ess_frac", ESS_FRAC)):
+        if values := [row[name] for row in steps if math.isfinite(row.get(name, math.nan))]:
+            summary |= {f"{key}_first": values[0], f"{key}_last": values[-1]}
     validated = [row for row in rows if HELDOUT in row]
     num_heldout = _num_heldout(config)
     if validated and num_heldout:
@@ -205,11 +216,12 @@ def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
         lines.append(
             f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  ({more})"
         )
-    lines.append(f"sampled reward    {summary['reward_first']:.3f} -> {summary['reward_last']:.3f}")
-    lines.append(
-        f"time              {summary['seconds_total']:.0f} s in all, "
-        f"{summary['seconds_per_step_median']:.1f} s per step"
-    )
+    if "reward_first" in summary:
+        first, last = summary["reward_first"], summary["reward_last"]
+        lines.append(f"sampled reward    {first:.3f} -> {last:.3f}")
+    times = {"seconds_total": "{:.0f} s in all", "seconds_per_step_median": "{:.1f} s per step"}
+    if known := [form.format(summary[key]) for key, form in times.items() if key in summary]:
+        lines.append(f"time              {', '.join(known)}")
     lines.append(f"picture           {run_dir / PICTURE_FILE}")
     lines.append(f"numbers           {run_dir / SUMMARY_FILE}, {run_dir / METRICS_FILE}")
     return lines
@@ -229,6 +241,7 @@ def measure_import_seconds() -> float:
 def _num_heldout(config: DictConfig) -> int:
     """Held-out problems: distinct ones of the last validation dump."""
     folder = Path(config.trainer.validation_data_dir)
-    dumps = sorted(folder.glob("*.jsonl"), key=lambda path: int(path.stem))
+    dumps = [path for path in folder.glob("*.jsonl") if path.stem.isdigit()]
+    dumps.sort(key=lambda path: int(path.stem))
     lines = dumps[-1].read_text().splitlines() if dumps else []
     return len({json.loads(line)["input"] for line in lines})

@@ -134,9 +134,9 @@ def finish_what_was_trained(folder: Path) -> bool:
         return True
     rows = read_rows(folder / METRICS_FILE, [])
     if rows and rows[-1]["step"] >= planned:
-        from recipe.holderpo.run.summary import summarize_folder
+        from recipe.holderpo.run.summary import write_summary
 
-        summarize_folder(folder)
+        write_summary(folder)
         return True
     latest = Path(str(lookup(config, "trainer.default_local_dir"))) / _LATEST
     return not latest.exists() or int(latest.read_text()) < planned

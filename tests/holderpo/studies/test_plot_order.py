@@ -52,6 +52,10 @@ def test_a_runs_order_is_drawn_beside_reward_and_ess(tmp_path, monkeypatch, orde
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--start", "1", "--end", "0", "--shape", "power", "--out", "p.png"],
+            "--exponent: None; give",
+        ),
         (["--start", "1", "--out", "p.png"], "--end: missing; give --start and --end, or --value"),
         (
             ["--value", "1", "--end", "0", "--out", "p.png"],
@@ -74,8 +78,8 @@ def test_mistakes_on_the_command_line_are_one_line_and_exit_2(arguments, message
     ("text", "message"),
     [
         ('{"step": 1, "loss": 0.5}', "no step has holder/p"),
-        ('{"step": 1\n{"step": 2}', "line 1: not JSON"),
-        ('{"loss": 1}', "line 1: no `step`"),
+        ('{"step": 1\n{"loss": 2}', "line 1 of 2 is broken"),
+        ('{"loss": 1}', "no step in it"),
     ],
 )
 def test_a_file_without_an_order_is_refused(text, message, tmp_path, capsys):

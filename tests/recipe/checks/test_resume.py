@@ -25,6 +25,13 @@ def test_a_checkpoint_of_another_trainer_is_refused(tmp_path):
         read_controller_state(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"controller": 3}', '{"controller": null}'])
+def test_a_damaged_state_is_refused(tmp_path, text):
+    (tmp_path / CONTROLLER_FILE).write_text(text)
+    with pytest.raises(ValueError, match=r"holderpo\.json is damaged .*resume_mode=resume_path"):
+        read_controller_state(tmp_path)
+
+
 def test_a_checkpoint_at_the_end_of_the_run_is_refused():
     check_steps_left(9, 10)
     with pytest.raises(ValueError, match=r"total_training_steps: 10, but .* at step 10: nothing"):

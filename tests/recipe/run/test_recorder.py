@@ -2,8 +2,9 @@
 
 import json
 
+from holderpo.studies.run_files import read_rows
 from recipe.holderpo.run.console import essence, step_line
-from recipe.holderpo.run.recorder import MetricsFile, RunLogger, read_metrics
+from recipe.holderpo.run.recorder import MetricsFile, RunLogger
 
 
 class Tracking:
@@ -24,7 +25,7 @@ def test_a_resumed_run_drops_the_steps_it_does_again(tmp_path):
         stream.write('{"step": 6, "a"')  # cut off by a crash
     file.drop_after(3)
     file.append(4, {"a": 40.0})
-    assert [(row["step"], row["a"]) for row in read_metrics(file.path)] == [
+    assert [(row["step"], row["a"]) for row in read_rows(file.path, [])] == [
         (0, 0),
         (1, 1),
         (2, 2),
@@ -63,4 +64,4 @@ def test_a_run_that_starts_anew_forgets_the_lines_of_one_that_died_before_a_chec
     for step in range(3):
         file.append(step, {"a": step})
     file.drop_after(0)
-    assert read_metrics(file.path) == []
+    assert read_rows(file.path, []) == []

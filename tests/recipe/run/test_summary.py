@@ -1,7 +1,8 @@
 """The summary at the end of a run."""
 
 import json
-import os
+import math
+import re
 
 import pytest
 from omegaconf import OmegaConf
@@ -10,6 +11,7 @@ from recipe.holderpo.report import main as report
 from recipe.holderpo.run.summary import HELDOUT, screen_lines, summarize
 from tests.recipe.composing import composed
 
+CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 TIME = {"timing_s/step": 2.0, "critic/rewards/mean": 0.25, "holder/p": 1.0}
 
 
@@ -57,14 +59,16 @@ def test_a_run_that_was_not_validated_before_has_no_accuracy_before(config):
     assert "accuracy_after" not in summarize(config, [row(0, columns=0.5), row(1)])
 
 
-def left_behind(folder, config):
+def left_behind(folder, config, num_steps=2):
     """What a run of two steps leaves in its folder."""
-    OmegaConf.save(config, folder / "config.yaml")
-    rows = [row(0, columns=0.0), row(1), row(2, columns=0.5)]
+    OmegaConf.save(
+        OmegaConf.merge(config, {"trainer": {"total_training_steps": 2}}), folder / CONFIG
+    )
+    rows = [row(0, columns=0.0), row(1), row(2, columns=0.5)][: num_steps + 1]
     lines = [json.dumps({**values, "wall_time": 1000.0 + values["step"]}) for values in rows]
-    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "startup.json").write_text('{"first update done": 30.0}')
-    os.utime(folder / "startup.json", (1001, 1001))
+    (folder / METRICS).write_text("\n".join(lines) + "\n")
+    started = {"launched": 971.0, "seconds_to": {"first update done": 30.0}}
+    (folder / "startup.json").write_text(json.dumps(started))
 
 
 def test_the_report_of_a_run_is_made_anew_from_its_folder(config, tmp_path, capsys):
@@ -72,30 +76,85 @@ def test_the_report_of_a_run_is_made_anew_from_its_folder(config, tmp_path, caps
     (tmp_path / "picture").mkdir()
     svg = tmp_path / "picture" / "demo.svg"
     assert report([str(tmp_path), f"--picture={svg}"]) == 0
-    assert "31 s in all" in capsys.readouterr().out, "from the launch, 30 s before the first update"
+    assert "31 s in all" in capsys.readouterr().out
     assert "<svg" in svg.read_text()
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / SUMMARY).read_text())
     assert summary["accuracy_after"] == 0.5
-    # A copy has other times of change; what was measured at the time is kept.
-    os.utime(tmp_path / "startup.json", (9999, 9999))
+    assert summary["seconds_to_first_step"] == 30.0
+    # What was measured at the time is kept.
     summary |= {"import_seconds": 9.5}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / SUMMARY).write_text(json.dumps(summary))
     first = svg.read_bytes()
     assert report([str(tmp_path), f"--picture={svg}"]) == 0
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert json.loads((tmp_path / SUMMARY).read_text()) == summary
     assert svg.read_bytes() == first, "the same run gives the same picture"
 
 
-@pytest.mark.parametrize("lacks", ["config.yaml", "metrics.jsonl", "startup.json"])
-def test_a_folder_of_no_run_is_named(config, tmp_path, capsys, lacks):
-    left_behind(tmp_path, config)
-    (tmp_path / lacks).unlink()
-    assert report([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"{tmp_path / lacks}: not there; give the folder of a run\n"
+def test_an_unfinished_run_gets_a_picture_and_no_summary(config, tmp_path, capsys):
+    left_behind(tmp_path, config, num_steps=1)
+    with (tmp_path / METRICS).open("a") as file:
+        file.write('{"step": 2, "critic/rew')
+    assert report([str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "unfinished        1 of 2 steps, no summary.json" in shown
+    assert "line 3 of 3 is cut off or broken" in shown
+    assert (tmp_path / "report.png").exists()
+    assert not (tmp_path / SUMMARY).exists(), "by it a run is known to be finished"
 
 
-def test_a_run_without_a_step_has_no_report(config, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "started",
+    [
+        None,
+        "",
+        '{"launched": 971.0, "seconds_to": {"Ray up": 3.0}}',
+        '{"launched": 5000.0, "seconds_to": {"first update done": 3.0}}',
+    ],
+    ids=["missing", "empty", "of a launch that failed", "later than the last step"],
+)
+def test_a_run_of_unknown_start_has_a_report_without_times(config, tmp_path, capsys, started):
     left_behind(tmp_path, config)
-    (tmp_path / "startup.json").write_text('{"Ray up": 3.0}')
+    (tmp_path / "startup.json").unlink()
+    if started is not None:
+        (tmp_path / "startup.json").write_text(started)
+    assert report([str(tmp_path)]) == 0
+    assert "in all" not in capsys.readouterr().out
+    assert not {"seconds_total", "seconds_to_first_step"} & set(
+        json.loads((tmp_path / SUMMARY).read_text())
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (CONFIG, None, "no config.yaml or no metrics.jsonl; give a run's folder"),
+        (METRICS, None, "no config.yaml or no metrics.jsonl; give a run's folder"),
+        (CONFIG, "a: [", "config.yaml: not that of a run (.*cannot be read"),
+        (CONFIG, "- 1", "config.yaml: not that of a run (.*not a mapping"),
+        (CONFIG, "seed: 1", "config.yaml: not that of a run"),
+        (METRICS, '{"step": 0}', "no step was taken, nothing to report"),
+    ],
+)
+def test_a_folder_of_no_run_is_named(config, tmp_path, capsys, name, content, message):
+    left_behind(tmp_path, config)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
     assert report([str(tmp_path)]) == 2
-    assert "no step was taken" in capsys.readouterr().err
+    assert re.search(message.replace("(", r"\("), capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("picture", ["picture", "picture.jpg", "nowhere/picture.svg"])
+def test_a_picture_that_cannot_be_written_is_named(config, tmp_path, capsys, picture):
+    left_behind(tmp_path, config)
+    try:
+        status = report([str(tmp_path), f"--picture={tmp_path}/{picture}"])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert picture in capsys.readouterr().err
+
+
+def test_metrics_that_are_missing_in_a_step_are_passed_over(config):
+    summary = summarize(config, [row(1), {"step": 2}, {**row(3), "holder/p": math.nan}])
+    assert (summary["steps"], summary["p_last"], summary["reward_last"]) == (3, 1.0, 0.25)

@@ -1,12 +1,10 @@
 """Planning a sweep, skipping what is done, and refusing to mix settings."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -193,12 +191,8 @@ def test_a_run_cut_off_in_its_report_gets_the_report(started, tmp_path, monkeypa
     cut_off(folder, num_rows=3, checkpoint=3)
     sweep.write_note(*sweep.plan_runs(arguments("--methods", "grpo", *NO_RAY)), folder, "c")
 
-    (folder / "startup.json").write_text(json.dumps({"first update done": 40.0}))
-    os.utime(folder / "startup.json", (101.5, 101.5))
-
-    def write_summary(config, *, seconds_total, import_seconds, pictures):
-        assert seconds_total == 103.0 - (101.5 - 40.0), "last step, process began"
-        (Path(config.run_dir) / "summary.json").write_text(json.dumps({"steps": 3}))
+    def write_summary(run_dir):
+        (run_dir / "summary.json").write_text(json.dumps({"steps": 3}))
 
     monkeypatch.setattr("recipe.holderpo.run.summary.write_summary", write_summary)
     assert sweep.main(["--methods", "grpo", *NO_RAY, f"--out={tmp_path}"]) == 0
