@@ -25,12 +25,19 @@ def modules():
 MODULES = {name: tree for name, _, tree in modules()}
 
 
+def dump(node):
+    return ast.dump(node.test)
+
+
 def imported(tree):
     """Names that are imported when the module is, those for type checkers left out."""
     for node in tree.body:
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Try) or (isinstance(node, ast.If) and "TYPE_CH" not in dump(node)):
+            yield from imported(node)
+        elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 yield whole if whole in MODULES else node.module
