@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tensordict import TensorDict
 from verl import DataProto
@@ -24,6 +23,7 @@ from recipe.holderpo.checks.settings import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from recipe.holderpo.policy_loss import LossCall, loss_call
 from recipe.holderpo.sections import advantage_settings, plain
+from tests.recipe import composing
 from tests.recipe.test_policy_loss import assert_equal, rows
 
 ACTOR = "actor_rollout_ref.actor"
@@ -56,14 +56,22 @@ def existing_files(tmp_path):
 
 @functools.cache
 def compose_demo(overrides):
-    with initialize_config_dir(config_dir=str(config_dir()), version_base=None):
-        return compose("demo", list(overrides))
+    return composing.composed("demo", overrides)
 
 
 def composed(method, overrides=()):
     """The demo with a method; shared between tests, which leave it as it is."""
     needed = (f"+method={method}", *NEEDS.get(method, ()), *overrides)
     return compose_demo(needed)
+
+
+@pytest.fixture(scope="module")
+def order_of(tmp_path_factory):
+    """The section `p` of overrides, composed with the groups `method` and `p` alone."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "bare.yaml").write_text("defaults: [{p: linear}, _self_]")
+    ours = f"hydra.searchpath=[file://{config_dir()}]"
+    return lambda *overrides: composing.by_hydra("bare", (ours, *overrides), folder).p
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -87,13 +95,15 @@ def test_trainer_data_and_estimator_are_those_of_the_experiment(method):
 
 
 @pytest.mark.parametrize("method", ["grpo", "gspo", "linear", "linear_asc", "sign_matched", "pmpo"])
-def test_any_rule_for_p_can_be_put_into_a_method(method):
+def test_any_rule_for_p_can_be_put_into_a_method(method, order_of):
+    chosen = f"+method={method}"
+    assert order_of(chosen) == composed(method).p
     for path in (config_dir() / "p").glob("*.yaml"):
         rule = f"p={path.stem}"
-        assert composed(method, (rule,)).p == compose_demo((rule,)).p
+        assert order_of(chosen, rule) == order_of(rule)
     if method == "sign_matched":
-        side = composed(method, ("p@p.negative=linear",)).p.negative
-        assert side == compose_demo(("p=linear",)).p
+        side = order_of(chosen, "p@p.negative=linear").negative
+        assert side == order_of("p=linear")
 
 
 def test_the_buffer_of_the_overlong_punishment_has_to_be_given():

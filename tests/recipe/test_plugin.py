@@ -4,45 +4,71 @@ import json
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
 from recipe.holderpo.checks import versions
 
-PROBE = """
-import json, sys
-import verl
-light = sorted(name for name in sys.modules if name.startswith(("recipe", "holderpo")))
-cost = "verl.trainer.ppo.core_algos" in sys.modules
-from verl.trainer.ppo import core_algos
-print("PROBE" + json.dumps({
-    "loss": core_algos.get_policy_loss_fn("holder").__module__,
-    "advantage": core_algos.get_adv_estimator_fn("holder").__module__,
-    "light": light,
-    "registry_imported_by_plugin": cost,
-}))
+REPOSITORY = Path(__file__).parents[2]
+
+# As verl is, and with another version of it.
+PROCESSES = """
+import importlib.metadata, json, sys
+from tests.recipe.cpu.forks import forked, import_shared
+
+def stock():
+    import verl
+    light = sorted(name for name in sys.modules if name.startswith(("recipe", "holderpo")))
+    cost = "verl.trainer.ppo.core_algos" in sys.modules
+    from verl.trainer.ppo import core_algos
+    return {
+        "loss": core_algos.get_policy_loss_fn("holder").__module__,
+        "advantage": core_algos.get_adv_estimator_fn("holder").__module__,
+        "light": light,
+        "registry_imported_by_plugin": cost,
+    }
+
+def another():
+    real = importlib.metadata.version
+    importlib.metadata.version = lambda name: "0.8.0" if name == "verl" else real(name)
+    print("another", file=sys.stderr, flush=True)
+    import verl
+    from verl.trainer.ppo import core_algos
+    return {"is_registered": "holder" in core_algos.POLICY_LOSS_REGISTRY}
+
+import_shared()
+print(json.dumps({"stock": forked(stock), "another": forked(another)}))
 """
 
 
-def probe(code=PROBE):
+@pytest.fixture(scope="module")
+def processes():
+    """What fresh processes find, and what they say."""
     shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100
+        [sys.executable, "-c", PROCESSES],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
     )
-    line = next(line for line in shown.stdout.splitlines() if line.startswith("PROBE"))
-    return json.loads(line.removeprefix("PROBE"))
+    stock, _, another = shown.stderr.partition("another\n")
+    said = {"stock": stock, "another": another}
+    return json.loads(shown.stdout.splitlines()[-1]), said
 
 
-def test_verls_entry_point_registers_loss_and_estimator_in_a_fresh_process():
+def test_verls_entry_point_registers_loss_and_estimator_in_a_fresh_process(processes):
     assert [point.value for point in entry_points(group="verl.plugins", name="holderpo")] == [
         "recipe.holderpo.plugin"
     ]
-    found = probe()
+    found = processes[0]["stock"]
     assert found["loss"] == "recipe.holderpo.policy_loss"
     assert found["advantage"] == "recipe.holderpo.advantage"
 
 
-def test_the_plugin_alone_is_light():
-    found = probe()
+def test_the_plugin_alone_is_light(processes):
+    found = processes[0]["stock"]
     assert not found["registry_imported_by_plugin"]
     assert set(found["light"]) == {
         "recipe",
@@ -63,16 +89,9 @@ def test_another_verl_is_a_clear_error(monkeypatch):
             check()
 
 
-def test_the_plugin_of_another_verl_says_so_although_verl_swallows_the_error():
-    code = (
-        "import importlib.metadata as m; real = m.version\n"
-        "m.version = lambda name: '0.8.0' if name == 'verl' else real(name)\n"
-        "import verl\n"
-        "from verl.trainer.ppo import core_algos\n"
-        "import json; print('PROBE' + json.dumps('holder' in core_algos.POLICY_LOSS_REGISTRY))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100
-    )
-    assert "PROBEfalse" in shown.stdout
-    assert "this recipe supports verl 0.9.1 only" in shown.stderr
+def test_the_plugin_of_another_verl_says_so_although_verl_swallows_the_error(processes):
+    found, said = processes
+    message = "this recipe supports verl 0.9.1 only"
+    assert not found["another"]["is_registered"]
+    assert message in said["another"]
+    assert message not in said["stock"]

@@ -1,93 +1,68 @@
 """Each cheap CPU patch: stock upstream fails without it, works with it, and drift is refused."""
 
+import asyncio
+import json
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from recipe.holderpo.cpu import patches
-from recipe.holderpo.cpu.shortcuts import MANAGER, VARIABLE, leave_out
+from recipe.holderpo.cpu.shortcuts import MANAGER, leave_out
 from recipe.holderpo.cpu.shortcuts.router import LocalRouter
 from tests.recipe.composing import composed
+from tests.recipe.cpu import upstream
 
-CPU = {"VERL_PLATFORM": "cpu"}
+REPOSITORY = Path(__file__).parents[3]
 
 
-def outcome(code, **environment):
-    """Last line a fresh process prints: ``ok ...`` or the error's type."""
-    first_line = "str(error).strip().splitlines()[0]"
-    shown_error = f"print('failed', type(error).__name__, {first_line})"
-    wrapped = f"try:\n    {code}\nexcept Exception as error:\n    {shown_error}"
+@pytest.fixture(scope="module")
+def answers():
+    """By kind of process and question: ``ok ...`` or the error's type and message."""
     shown = subprocess.run(
-        [sys.executable, "-c", wrapped],
-        env={"PATH": "/usr/bin:/bin", "HOME": "/tmp", "OMP_NUM_THREADS": "1", **environment},
+        [sys.executable, "-m", upstream.__name__],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/tmp", "OMP_NUM_THREADS": "1"},
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=100,
     )
-    return shown.stdout.splitlines()[-1]
+    assert shown.returncode == 0, shown.stderr
+    return json.loads(shown.stdout.splitlines()[-1])
 
 
-def test_vllm_version_under_its_other_name():
-    code = "import verl, importlib.metadata as m; print('ok', m.version('vllm'))"
-    assert outcome(code).startswith("failed PackageNotFoundError")
-    assert outcome(code, **CPU) == "ok 0.28.0+cpu"
+def test_vllm_version_under_its_other_name(answers):
+    assert answers["stock"]["vllm_version"].startswith("failed PackageNotFoundError")
+    assert answers["cpu"]["vllm_version"] == "ok 0.28.0+cpu"
 
 
-def test_process_group_of_the_cpu():
-    code = (
-        "import os; os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT='29712'); "
-        "from verl.plugin.platform import PlatformRegistry, set_platform; "
-        "import verl, recipe.holderpo.cpu.platform as p; set_platform(p.PlatformCPU()); "
-        "import torch, verl.utils.distributed as d; d.initialize_global_process_group_ray(); "
-        "print('ok', torch.distributed.get_backend())"
-    )
-    stock = outcome(code)
-    assert stock.startswith("failed"), stock
-    assert outcome(code, **CPU) == "ok gloo"
+def test_process_group_of_the_cpu(answers):
+    assert answers["stock"]["process_group"].startswith("failed ValueError Duplicate device type")
+    assert answers["cpu"]["process_group"] == "ok gloo"
 
 
-def test_fsdp_engine_for_the_cpu():
-    code = (
-        "from verl.workers.engine.base import EngineRegistry; import verl.workers.engine; "
-        "import recipe.holderpo.cpu.platform as p; "
-        "from verl.plugin.platform import set_platform; set_platform(p.PlatformCPU()); "
-        "print('ok', EngineRegistry.get_engine_cls('language_model', 'fsdp2').__name__)"
-    )
-    assert outcome(code).startswith("failed ValueError No engine registered for device='cpu'")
-    assert outcome(code, **CPU) == "ok FSDPEngineWithLMHead"
+def test_fsdp_engine_for_the_cpu(answers):
+    missing = "failed ValueError No engine registered for device='cpu'"
+    assert answers["stock"]["fsdp_engine"].startswith(missing)
+    assert answers["cpu"]["fsdp_engine"] == "ok FSDPEngineWithLMHead"
 
 
-def test_vllm_keeps_the_weights_of_its_linear_layers():
-    code = (
-        "import verl, torch; from vllm.model_executor.layers import utils; "
-        "layer = torch.nn.Linear(64, 64).requires_grad_(False); "
-        "utils.dispatch_cpu_unquantized_gemm(layer, remove_weight=True); "
-        "print('ok', layer.weight.numel())"
-    )
-    assert outcome(code) == "ok 0"
-    assert outcome(code, **CPU) == "ok 4096"
+def test_vllm_keeps_the_weights_of_its_linear_layers(answers):
+    assert answers["stock"]["kept_weights"] == "ok 0"
+    assert answers["cpu"]["kept_weights"] == "ok 4096"
 
 
-def test_vllm_forks_only_on_the_cpu_platform_with_shortcuts():
-    code = (
-        "import os; os.environ['VLLM_WORKER_MULTIPROC_METHOD'] = 'spawn'; "
-        "import verl; from vllm.utils.system_utils import get_mp_context; "
-        "print('ok', get_mp_context().get_start_method())"
-    )
-    assert outcome(code) == "ok spawn"
-    assert outcome(code, **CPU) == "ok fork"
-    assert outcome(code, **CPU, **{VARIABLE: "0"}) == "ok spawn"
+def test_vllm_forks_only_on_the_cpu_platform_with_shortcuts(answers):
+    assert answers["stock"]["start_method"] == "ok spawn"
+    assert answers["cpu"]["start_method"] == "ok fork"
+    assert answers["cpu without shortcuts"]["start_method"] == "ok spawn"
 
 
-def test_the_platform_is_never_auto_detected():
-    code = (
-        "import verl, recipe.holderpo.cpu.platform; "
-        "from verl.plugin.platform import get_platform; print('ok', get_platform().device_name)"
-    )
-    assert outcome(code) == "ok cuda"
-    assert outcome(code, **CPU) == "ok cpu"
+def test_the_platform_is_never_auto_detected(answers):
+    assert answers["stock"]["platform"] == "ok cuda"
+    assert answers["cpu"]["platform"] == "ok cpu"
 
 
 def test_a_symbol_that_has_moved_is_refused():
@@ -96,8 +71,6 @@ def test_a_symbol_that_has_moved_is_refused():
 
 
 def test_the_local_router_answers_like_verls_actor():
-    import asyncio
-
     router = LocalRouter("address", "handle")
 
     async def ask():
