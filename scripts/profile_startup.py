@@ -19,6 +19,8 @@ from pathlib import Path
 
 import psutil
 
+from recipe.holderpo.run.phases import FIRST_UPDATE, LAUNCHED, PHASES_FILE
+
 RUN_DIR = Path("outputs/profile_startup")
 POLL_SECONDS = 0.25
 
@@ -33,9 +35,10 @@ def main() -> None:
         processes = watch(psutil.Process(run.pid), began)
         if run.wait() != 0:
             sys.exit(f"the run failed with status {run.returncode}, see {RUN_DIR}/run.log")
-    phases = json.loads((RUN_DIR / "startup.json").read_text())
+    phases = json.loads((RUN_DIR / PHASES_FILE).read_text())
     print("phase ends at")
-    for phase, seconds in phases["seconds_to"].items():
+    del phases[LAUNCHED]
+    for phase, seconds in phases.items():
         print(f"  {seconds:6.1f} s  {phase}")
     print("process: first seen, CPU seconds and resident memory when the first update was done")
     for name, first_seen, cpu, memory in sorted(processes, key=lambda row: row[1]):
@@ -90,8 +93,8 @@ def watch(parent: psutil.Process, began: float) -> list[tuple[str, float, float,
 
 def first_update_done() -> bool:
     """Whether the run has noted its first update."""
-    path = RUN_DIR / "startup.json"
-    return path.exists() and "first update done" in path.read_text()
+    path = RUN_DIR / PHASES_FILE
+    return path.exists() and FIRST_UPDATE in path.read_text()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import psutil
 
 PHASES_FILE = "startup.json"
 FIRST_UPDATE = "first update done"
-# Keys of the file: seconds since the epoch, and seconds from then to the end of each phase.
-LAUNCHED = "launched"
-SECONDS_TO = "seconds_to"
+# What the seconds of the phases count from.
+LAUNCHED = "launched, seconds since the epoch"
 
 
 class Phases:
@@ -35,6 +34,6 @@ class Phases:
     def mark(self, phase: str) -> None:
         """Note the end of a phase, on disk at once."""
         self._seconds[phase] = time.time() - self._began
-        started = {LAUNCHED: self._began, SECONDS_TO: self._seconds}
+        started = {LAUNCHED: self._began, **self._seconds}
         self._path.write_text(json.dumps(started, indent=2) + "\n")
         self._on_phase(phase, self._seconds[phase])

@@ -41,7 +41,7 @@ from holderpo.studies.run_files import (
 )
 from holderpo.studies.runs import held_out_accuracies, held_out_accuracy
 from recipe.holderpo.checks.plan import rollouts_per_step, updates_per_step
-from recipe.holderpo.run.phases import FIRST_UPDATE, LAUNCHED, PHASES_FILE, SECONDS_TO
+from recipe.holderpo.run.phases import FIRST_UPDATE, LAUNCHED, PHASES_FILE
 
 PICTURE_FILE = "report.png"
 HELDOUT = "heldout accuracy"
@@ -147,7 +147,7 @@ def _timing(
     """
     started = read_json(run_dir / PHASES_FILE, notes)
     launched = started.get(LAUNCHED)
-    first_step = started.get(SECONDS_TO, {}).get(FIRST_UPDATE)
+    first_step = started.get(FIRST_UPDATE)
     ended = rows[-1].get("wall_time")
     if launched is None or first_step is None or ended is None or ended < launched:
         return {}

@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from recipe.holderpo.report import main as report
+from recipe.holderpo.run.phases import FIRST_UPDATE, LAUNCHED
 from recipe.holderpo.run.summary import HELDOUT, screen_lines, summarize
 from tests.recipe.composing import composed
 
@@ -67,7 +68,7 @@ def left_behind(folder, config, num_steps=2):
     rows = [row(0, columns=0.0), row(1), row(2, columns=0.5)][: num_steps + 1]
     lines = [json.dumps({**values, "wall_time": 1000.0 + values["step"]}) for values in rows]
     (folder / METRICS).write_text("\n".join(lines) + "\n")
-    started = {"launched": 971.0, "seconds_to": {"first update done": 30.0}}
+    started = {LAUNCHED: 971.0, FIRST_UPDATE: 30.0}
     (folder / "startup.json").write_text(json.dumps(started))
 
 
@@ -107,8 +108,8 @@ def test_an_unfinished_run_gets_a_picture_and_no_summary(config, tmp_path, capsy
     [
         None,
         "",
-        '{"launched": 971.0, "seconds_to": {"Ray up": 3.0}}',
-        '{"launched": 5000.0, "seconds_to": {"first update done": 3.0}}',
+        json.dumps({LAUNCHED: 971.0, "Ray up": 3.0}),
+        json.dumps({LAUNCHED: 5000.0, FIRST_UPDATE: 3.0}),
     ],
     ids=["missing", "empty", "of a launch that failed", "later than the last step"],
 )
