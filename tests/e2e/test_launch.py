@@ -1,4 +1,4 @@
-"""Six real launches of verl, Ray, vLLM and FSDP2 on this machine's CPU."""
+"""Seven real launches of verl, Ray, vLLM and FSDP2 on this machine's CPU."""
 
 import json
 import signal
@@ -65,7 +65,6 @@ def test_demo_with_a_users_own_functions_ends_with_a_report(demo_data, tmp_path)
         f"run_dir={run_dir}",
         "trainer.total_training_steps=3",
         "trainer.save_freq=-1",
-        "report.measure_import=false",
         f"actor_rollout_ref.actor.policy_loss.aggregate={here}.mean_ratio",
         f"advantage.transforms=[{{name:{here}.halve}}]",
     ]
@@ -73,6 +72,14 @@ def test_demo_with_a_users_own_functions_ends_with_a_report(demo_data, tmp_path)
     assert status == 0, output[-4000:]
     lines = output.splitlines()
     assert any(line.startswith("p          +2 to -2 over 3 rollout rounds") for line in lines)
+    assert f"aggregate  {here}.mean_ratio" in lines
+    assert f"advantage  {here}.halve" in lines
+    started = [line.split(",")[0] for line in lines if line.startswith("start")]
+    assert started[1:] == [
+        f"start      {phase}"
+        for phase in ("Ray up", "TransferQueue up", "actor and vLLM up", "first update done")
+    ]
+    assert lines[-1].endswith("p=sign_matched trainer.experiment_name=demo_sign_matched")
     assert f"log        {run_dir}/run.log (everything Ray, vLLM and verl say)" in lines
     assert [line[:9] for line in lines if line.startswith("step")] == [
         f"step    {step}" for step in range(4)
@@ -93,6 +100,32 @@ def test_demo_with_a_users_own_functions_ends_with_a_report(demo_data, tmp_path)
     assert summary["updates_per_step"] == 2
     assert (run_dir / "report.png").stat().st_size > 10_000
     assert list((run_dir / "tensorboard").iterdir())
+
+
+def test_demo_without_the_shortcuts_of_the_cpu(demo_data, tmp_path):
+    """verl's own rollout and reward workers, router and ways to start processes."""
+    run_dir = tmp_path / "run"
+    command = [
+        *MAIN,
+        "--config-name=demo",
+        *demo_data,
+        f"run_dir={run_dir}",
+        "cpu.shortcuts=false",
+        "trainer.total_training_steps=2",
+        "trainer.val_before_train=false",
+        "trainer.test_freq=-1",
+        "trainer.save_freq=-1",
+    ]
+    status, output = launch(command)
+    assert status == 0, output[-4000:]
+    assert [line[:9] for line in output.splitlines() if line.startswith("step")] == [
+        f"step    {step}" for step in (1, 2)
+    ]
+    rows = read_rows(run_dir / "metrics.jsonl", [])
+    assert [row["holder/p"] for row in rows] == [2.0, -2.0]
+    assert 0 < rows[0]["critic/rewards/mean"] < 1
+    log = (run_dir / "run.log").read_text()
+    assert "CpuAgentLoop" not in log
 
 
 @pytest.fixture(scope="module")
