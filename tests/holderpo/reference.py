@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class Reference(NamedTuple):
 def power_mean(log_ratios: list[float], p: float) -> tuple[float, list[float]]:
     """Log of the power mean and the token weights, from at least 60 digits (Eq. 1, 8)."""
     with mpmath.workdps(_digits(p)):
-        value, weights = _power_mean([mpmath.mpf(ratio) for ratio in log_ratios], p)
+        value, weights = _power_mean(log_ratios, p)
         return float(value), [float(weight) for weight in weights]
 
 
@@ -85,15 +86,22 @@ def _digits(p: float) -> int:
     return 60 + (max(0, -math.floor(math.log10(abs(p)))) if 0 < abs(p) < math.inf else 0)
 
 
-def _power_mean(ratios: list[mpmath.mpf], p: float) -> tuple[mpmath.mpf, list[mpmath.mpf]]:
+def _power_mean(ratios: list, p: float) -> tuple[mpmath.mpf, list[mpmath.mpf]]:
+    """Of exact numbers, ``float`` or ``mpf``."""
     if p == mpmath.inf or p == -mpmath.inf:
         extreme = max(ratios) if p > 0 else min(ratios)
         shared = [mpmath.mpf(ratio == extreme) for ratio in ratios]
         num_extreme = sum(shared)
-        return extreme, [share / num_extreme for share in shared]
+        return mpmath.mpf(extreme), [share / num_extreme for share in shared]
     if p == 0:
-        return sum(ratios) / len(ratios), [mpmath.mpf(1) / len(ratios)] * len(ratios)
-    powers = [mpmath.exp(mpmath.mpf(p) * ratio) for ratio in ratios]
-    total = sum(powers)
+        return mpmath.fsum(ratios) / len(ratios), [mpmath.mpf(1) / len(ratios)] * len(ratios)
+    powers = [_power(p, ratio) for ratio in ratios]
+    total = mpmath.fsum(powers)
     value = mpmath.log(total / len(ratios)) / mpmath.mpf(p)
     return value, [power / total for power in powers]
+
+
+# Values of long rows return; the digits in use are those of p.
+@functools.lru_cache(maxsize=2**14)
+def _power(p: float, ratio: float | mpmath.mpf) -> mpmath.mpf:
+    return mpmath.exp(mpmath.mpf(p) * ratio)

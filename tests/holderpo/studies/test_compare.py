@@ -4,8 +4,10 @@ import json
 import math
 import statistics
 from itertools import product
+from unittest.mock import patch
 
 import pytest
+from matplotlib.figure import Figure
 
 from holderpo.studies.arms import (
     HELD_OUT,
@@ -159,16 +161,21 @@ def sweep(tmp_path):
     return folder
 
 
-def compare(capsys, out, *arguments):
-    """Status, what is on the screen, and the JSON."""
-    status = main([*map(str, arguments), "--out", str(out)])
+def leave_empty(figure, path, **_):
+    path.touch()
+
+
+def compare(capsys, out, *arguments, is_drawn=False):
+    """Status, what is on the screen, and the JSON; without `is_drawn` pictures are empty files."""
+    with patch.object(Figure, "savefig", Figure.savefig if is_drawn else leave_empty):
+        status = main([*map(str, arguments), "--out", str(out)])
     report = out / "comparison.json"
     return status, capsys.readouterr(), json.loads(report.read_text()) if report.exists() else None
 
 
 def test_comparison_of_a_sweep(sweep, tmp_path, capsys):
     out = tmp_path / "out"
-    status, _, found = compare(capsys, out, "--sweep", sweep, "--baseline", "grpo")
+    status, _, found = compare(capsys, out, "--sweep", sweep, "--baseline", "grpo", is_drawn=True)
     assert status == 0
     grpo, holder = found["arms"]
     assert (grpo["arm"], grpo["n"], grpo["seeds"], grpo["collapsed"]) == ("grpo", 2, [0, 1], 0)
@@ -192,7 +199,7 @@ def test_comparison_of_a_sweep(sweep, tmp_path, capsys):
 def test_same_command_writes_the_same_files(sweep, tmp_path, capsys):
     outs = [tmp_path / "one", tmp_path / "two"]
     for out in outs:
-        compare(capsys, out, "--sweep", sweep, "--band", "interval")
+        compare(capsys, out, "--sweep", sweep, "--band", "interval", is_drawn=True)
     names = sorted(path.name for path in outs[0].iterdir())
     assert names == ["comparison.json", "comparison.md", "curves.png", "curves.svg"]
     for name in names:
@@ -209,7 +216,7 @@ def test_chosen_steps_and_metric(sweep, tmp_path, capsys):
 
 
 def test_one_seed_says_that_it_has_no_interval(sweep, tmp_path, capsys):
-    _, screen, found = compare(capsys, tmp_path / "out", sweep / "grpo_0")
+    _, screen, found = compare(capsys, tmp_path / "out", sweep / "grpo_0", is_drawn=True)
     assert found["arms"][0]["statistics"]["AUC"]["interval"] is None
     assert "n = 1, no interval" in (tmp_path / "out" / "comparison.md").read_text()
     assert "no --baseline is named" in screen.out.replace("\n", " ")
@@ -353,7 +360,9 @@ def test_mistakes_are_one_message(sweep, capsys, arguments, message):
 def test_more_arms_than_fit_one_diagram_get_one_each(tmp_path, capsys):
     for index in range(5):
         write_run(tmp_path / "s" / f"{index}", [0.5] * 24, name=f"arm{index}_seed0")
-    compare(capsys, tmp_path / "out", "--sweep", tmp_path / "s", "--baseline", "arm0")
+    compare(
+        capsys, tmp_path / "out", "--sweep", tmp_path / "s", "--baseline", "arm0", is_drawn=True
+    )
     picture = (tmp_path / "out" / "curves.svg").read_text()
     assert "grey: the other arms; dashed: arm0" in picture
     assert "arm4 (n = 1, no band)" in picture

@@ -1,7 +1,7 @@
 """The picture of a schedule, and of the order that a run has used."""
 
 import json
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -9,16 +9,14 @@ import pytest
 from holderpo.studies.plot_order import main as plot
 
 
-def test_module_draws_a_schedule(tmp_path):
+def test_module_draws_a_schedule(tmp_path, monkeypatch, capsys):
     picture = tmp_path / "p.svg"
-    command = [sys.executable, "-m", "holderpo.studies.plot_order", "--start", "2", "--end", "-2"]
-    done = subprocess.run(
-        [*command, "--shape", "cubic", "--rounds", "20", "--out", str(picture)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == str(picture)
+    arguments = ["--start", "2", "--end", "-2", "--shape", "cubic", "--rounds", "20"]
+    module = "holderpo.studies.plot_order"
+    monkeypatch.setattr(sys, "argv", [module, *arguments, "--out", str(picture)])
+    monkeypatch.delitem(sys.modules, module)
+    runpy.run_module(module, run_name="__main__")
+    assert capsys.readouterr().out.strip() == str(picture)
     assert "<svg" in picture.read_text()
 
 
