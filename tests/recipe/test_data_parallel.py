@@ -7,6 +7,7 @@ import torch
 
 from holderpo.objective import clipped_surrogate
 from tests.recipe import data_parallel_rank
+from tests.recipe.sharing import made_once
 
 pytestmark = pytest.mark.timeout(300)
 WORLD_SIZES = (1, 2, 4)
@@ -15,7 +16,10 @@ WORLD_SIZES = (1, 2, 4)
 @pytest.fixture(scope="module")
 def gradients(tmp_path_factory):
     """By number of ranks, then by dtype and clip level, then by parameter."""
-    folder = tmp_path_factory.mktemp("ranks")
+    return made_once(tmp_path_factory, "ranks", of_all_groups)
+
+
+def of_all_groups(folder):
     # verl is imported once, by the server that the ranks are forked from.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([data_parallel_rank.__name__])

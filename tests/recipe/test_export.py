@@ -1,7 +1,9 @@
 """Checkpoints of a run: found, merged to a Hugging Face folder, or refused."""
 
 import os
+import runpy
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -37,7 +39,16 @@ def test_a_run_its_checkpoints_and_a_step_lead_to_the_actor(checkpoint, part):
     assert (found.path, found.actor) == (str(actor / "huggingface"), actor)
 
 
-def test_exporting_merges_the_shards(checkpoint, tmp_path, capsys):
+def test_exporting_merges_the_shards(checkpoint, tmp_path, capsys, monkeypatch):
+    def run_here(command, **_):
+        """verl's merger in this process, which may have imported verl already."""
+        interpreter, option, module, *arguments = command
+        assert (interpreter, option) == (sys.executable, "-m")
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        runpy.run_module(module, run_name="__main__")
+        return subprocess.CompletedProcess(command, 0, stdout="")
+
+    monkeypatch.setattr(export.subprocess, "run", run_here)
     out = tmp_path / "exported"
     assert export.main([str(checkpoint), str(out)]) == 0
     actor = export.find_actor(checkpoint)

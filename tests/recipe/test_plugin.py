@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recipe.holderpo.checks import versions
+from tests.recipe.sharing import made_once
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -43,8 +44,12 @@ print(json.dumps({"stock": forked(stock), "another": forked(another)}))
 
 
 @pytest.fixture(scope="module")
-def processes():
+def processes(tmp_path_factory):
     """What fresh processes find, and what they say."""
+    return made_once(tmp_path_factory, "plugin", start_processes)
+
+
+def start_processes(folder):
     shown = subprocess.run(
         [sys.executable, "-c", PROCESSES],
         cwd=REPOSITORY,

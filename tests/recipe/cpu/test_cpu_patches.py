@@ -14,20 +14,26 @@ from recipe.holderpo.cpu.shortcuts import MANAGER, leave_out
 from recipe.holderpo.cpu.shortcuts.router import LocalRouter
 from tests.recipe.composing import composed
 from tests.recipe.cpu import upstream
+from tests.recipe.sharing import made_once
 
+pytestmark = pytest.mark.timeout(300)
 REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def answers():
+def answers(tmp_path_factory):
     """By kind of process and question: ``ok ...`` or the error's type and message."""
+    return made_once(tmp_path_factory, "upstream", ask)
+
+
+def ask(folder):
     shown = subprocess.run(
         [sys.executable, "-m", upstream.__name__],
-        env={"PATH": "/usr/bin:/bin", "HOME": "/tmp", "OMP_NUM_THREADS": "1"},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1"},
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
     )
     assert shown.returncode == 0, shown.stderr
     return json.loads(shown.stdout.splitlines()[-1])
