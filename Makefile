@@ -11,7 +11,8 @@ help: ## list the targets
 setup: ## install everything into .venv (TORCH_INDEX= chooses the index of the CPU torch)
 	@bash scripts/setup.sh
 
-demo: setup ## train the demo with HölderPO on this machine's CPU (SEED=0)
+demo: ## train the demo with HölderPO on this machine's CPU (SEED=0)
+	@bash scripts/setup.sh $(PYTHON_BIN) -m data_prep.column_addition --seed $(SEED)
 	@PYTHON=$(PYTHON_BIN) bash scripts/demo.sh $(SEED)
 
 test: lint test-unit ## lint, format, types and unit tests

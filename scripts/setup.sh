@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with everything the CPU set-up needs; does nothing where that is done already.
+# Arguments are a command that is run beside the last step, if there is anything to do.
 #   PYTHON       interpreter to use (default: the first of python3.11, python3.12, python3 that fits)
 #   TORCH_INDEX  package index for the CPU build of torch (default: PyTorch's own; empty: pip's)
 #   UV_*         uv's own settings; where they name no index, those of pip's configuration are used
@@ -81,10 +82,18 @@ grep -v '^torch==' requirements.lock > .venv/locked.txt
   || fail "uv cannot install requirements.lock; check the index (UV_DEFAULT_INDEX) and run it again"
 "${uv[@]}" --no-build-isolation --editable . || fail "uv cannot install this project, see its message"
 
-# Shows that what was installed fits together, and fills the caches that make the first run slow.
-echo "setup: trying the installation"
+# What goes wrong beside the last steps is seen when the caller does it again.
+echo "setup: trying the installation${*:+, beside it: $*}"
+[ $# -eq 0 ] || "$@" > .venv/beside.log 2>&1 &
+# Bytecode that a dozen processes of a run would otherwise compile, all at the same time. What does
+# not compile are files for other Pythons.
+packages=(torch transformers verl vllm ray tensordict transfer_queue sympy numpy pandas)
+.venv/bin/python -m compileall -q -j 0 "${packages[@]/#/$(echo .venv/lib/python*/site-packages)/}" \
+  > .venv/compile.log 2>&1 || true
+# Shows that what was installed fits together.
 VERL_PLATFORM=cpu OMP_NUM_THREADS=1 .venv/bin/python -c \
   'import verl.trainer.ppo.v1, vllm.entrypoints.openai.api_server, matplotlib.pyplot' \
   > .venv/import.log 2>&1 \
   || fail "the packages do not import, $(tail -1 .venv/import.log); remove .venv and run it again"
 echo "$wanted" > "$stamp"
+wait

@@ -43,7 +43,7 @@ def write(path, text):
     return path
 
 
-def set_up(folder, python=PYTHON, **environment):
+def set_up(folder, python=PYTHON, beside=(), **environment):
     """Runs setup.sh in a folder that stands for a checkout; returns the finished process."""
     (folder / "scripts").mkdir(exist_ok=True)
     for name in ("scripts/setup.sh", "requirements.lock", "setup.py"):
@@ -51,7 +51,10 @@ def set_up(folder, python=PYTHON, **environment):
     own = {k: v for k, v in os.environ.items() if not k.startswith(("UV_", "PIP_", "SSL_CERT"))}
     own |= {"PYTHON": str(write(folder / "python", python)), "TORCH_INDEX": ""}
     return subprocess.run(
-        ["bash", folder / "scripts/setup.sh"], env=own | environment, capture_output=True, text=True
+        ["bash", folder / "scripts/setup.sh", *beside],
+        env=own | environment,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -219,3 +222,12 @@ def test_the_indexes_that_uv_is_told_stand(tmp_path, name):
 
 def test_without_a_configuration_uv_keeps_its_own_index(tmp_path):
     assert uv_settings(tmp_path) == {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+
+
+def test_a_command_is_run_beside_the_trial_once_and_waited_for(tmp_path):
+    beside = ["bash", "-c", "sleep 0.3; echo run >> beside.txt; exit 3"]
+    done = set_up(tmp_path, beside=beside)
+    assert done.returncode == 0, "what goes wrong beside it is the caller's"
+    assert (tmp_path / "beside.txt").read_text() == "run\n"
+    assert set_up(tmp_path, beside=beside).returncode == 0
+    assert (tmp_path / "beside.txt").read_text() == "run\n", "nothing is left to do"
