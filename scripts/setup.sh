@@ -49,12 +49,10 @@ for package in .venv/lib/python3*/site-packages/*.dist-info; do
   [ -e "$package/INSTALLER" ] || rm -rf "$package"
 done
 
-# torch alone comes from TORCH_INDEX, with pip, and its modules are compiled when they are imported.
+# torch alone comes from TORCH_INDEX, with pip, beside what comes from elsewhere.
 torch=$(grep '^torch==' requirements.lock)
-"${pip[@]}" --no-compile ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" \
-  || fail "pip cannot install $torch; set TORCH_INDEX to an index that has its CPU build"
-.venv/bin/python -c 'import sys, importlib.metadata as m; sys.exit("+cpu" not in m.version("torch"))' \
-  || fail "pip installed a torch that is not the CPU build; set TORCH_INDEX to an index that has it"
+"${pip[@]}" --no-compile ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" &
+torch_pip=$!
 
 sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .venv/uv.txt
 "${pip[@]}" --require-hashes -r .venv/uv.txt \
@@ -80,6 +78,10 @@ export UV_INDEX_STRATEGY=${UV_INDEX_STRATEGY:-unsafe-best-match}
 grep -v '^torch==' requirements.lock > .venv/locked.txt
 "${uv[@]}" --require-hashes --build-constraints .venv/locked.txt -r .venv/locked.txt \
   || fail "uv cannot install requirements.lock; check the index (UV_DEFAULT_INDEX) and run it again"
+wait "$torch_pip" \
+  || fail "pip cannot install $torch; set TORCH_INDEX to an index that has its CPU build"
+.venv/bin/python -c 'import sys, importlib.metadata as m; sys.exit("+cpu" not in m.version("torch"))' \
+  || fail "pip installed a torch that is not the CPU build; set TORCH_INDEX to an index that has it"
 "${uv[@]}" --no-build-isolation --editable . || fail "uv cannot install this project, see its message"
 
 # What goes wrong beside the last steps is seen when the caller does it again.
@@ -87,8 +89,10 @@ echo "setup: trying the installation${*:+, beside it: $*}"
 [ $# -eq 0 ] || "$@" > .venv/beside.log 2>&1 &
 # Bytecode that a dozen processes of a run would otherwise compile, all at the same time. What does
 # not compile are files for other Pythons.
-packages=(torch transformers verl vllm ray tensordict transfer_queue sympy numpy pandas)
-.venv/bin/python -m compileall -q -j 0 "${packages[@]/#/$(echo .venv/lib/python*/site-packages)/}" \
+packages=(torch transformers verl vllm ray tensordict transfer_queue sympy numpy pandas openai
+  anthropic numba networkx google opentelemetry)
+jobs=$(( $# == 0 ? 0 : 1 ))  # 0: every core; beside a command the others.
+.venv/bin/python -m compileall -q -j "$jobs" "${packages[@]/#/$(echo .venv/lib/python*/site-packages)/}" \
   > .venv/compile.log 2>&1 || true
 # Shows that what was installed fits together.
 VERL_PLATFORM=cpu OMP_NUM_THREADS=1 .venv/bin/python -c \
