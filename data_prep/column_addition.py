@@ -148,7 +148,9 @@ def write_data(folder: Path, *, seed: int, num_train: int, num_heldout: int) -> 
 
 def main() -> None:
     """Write the data of one seed and make the warm-started model, unless they are there."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.column_addition", description=main.__doc__
+    )
     parser.add_argument("--folder", type=Path, default=Path("data/column_addition"))
     parser.add_argument("--seed", type=int, default=0, help="of the problems (default: 0)")
     parser.add_argument("--num-train", type=int, default=4096)

@@ -213,6 +213,7 @@ def _train(
 def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; what is no option is a Hydra override of every run."""
     parser = argparse.ArgumentParser(
+        prog="python -m recipe.holderpo.sweep",
         description="Runs one after the other: method x order x seed. The same command goes on "
         "where it was cut off.",
         epilog="Everything else is a Hydra override of every run.",
