@@ -93,13 +93,13 @@ class HolderTrainerMixin(_Trainer):
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         step = self.global_steps - 1
         batch.extra_info[ORDER_KEY] = self.controller.order(step)
-        batch.extra_info[SECOND_MOMENT_ORDERS_KEY] = self.controller.second_moment_orders
+        orders = self.controller.second_moment_orders
+        batch.extra_info[SECOND_MOMENT_ORDERS_KEY] = orders
         batch = super()._update_actor(batch, metrics)
         if not self._has_updated:
             self._has_updated = True
             self.on_first_update()
         finished = finish_metrics(metrics)
-        orders = self.controller.second_moment_orders
         statistics = take_statistics(finished, self._reward_mean, orders)
         metrics.update(finished)
         if self.config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER:
