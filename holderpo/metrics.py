@@ -27,6 +27,7 @@ TOKEN_CLIP_FRAC_LOW = "holder/token_clip_frac_low"
 TOKEN_HELD_FRAC = "holder/token_held_frac"
 SATURATED_FRAC = "holder/saturated_frac"
 GROUP_NO_SIGNAL_FRAC = "group/no_signal_frac"
+FAILED_PROMPTS = "rollout/failed_prompts"
 
 # verl's own that this project reads.
 REWARD_MEAN = "critic/rewards/mean"
@@ -233,6 +234,13 @@ METRICS: tuple[MetricInfo, ...] = (
         "mean over groups",
         "below 0.8",
         "1: all rewards within every group are equal, nothing is learnt",
+    ),
+    MetricInfo(
+        FAILED_PROMPTS,
+        "prompts",
+        "number of prompts with a rollout that raised",
+        "0",
+        "above 0: the round lacks their responses (max_failed_prompts); the log says why",
     ),
     MetricInfo(
         "reward/no_answer_frac",

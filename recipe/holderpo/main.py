@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from holderpo.studies.run_files import CONFIG_FILE
 from recipe.holderpo.cpu.shortcuts import leave_out
+from recipe.holderpo.run.command import how_to_go_on, same_command
 from recipe.holderpo.run.console import Console, announce
 from recipe.holderpo.run.environment import set_environment
 
@@ -106,10 +105,10 @@ def run(config: DictConfig, run_dir: Path, controller: Controller) -> int:
         if command := same_run_under_another_rule(config, sys.argv[1:]):
             console.say(f"another rule      {command}")
     except KeyboardInterrupt:
-        console.fail("interrupted; resume with trainer.resume_mode=auto")
+        console.fail(f"interrupted; {how_to_go_on(config, sys.argv[1:])}")
         return 130
     except Exception as error:
-        console.fail_with(error)
+        console.fail_with(error, f"; {how_to_go_on(config, sys.argv[1:])}")
         return 1
     return 0
 
@@ -133,17 +132,12 @@ def same_run_under_another_rule(config: DictConfig, arguments: Sequence[str]) ->
         return None
     is_by_sign = config.p._target_.endswith(".SignMatched")
     rule, present = ("linear", "sign_matched") if is_by_sign else ("sign_matched", "linear")
-    kept = [text for text in arguments if not text.lstrip("+~").startswith(_OF_ONE_RUN)]
     name = str(config.trainer.experiment_name).removesuffix(f"_{present}") + f"_{rule}"
     if not re.fullmatch(r"[\w.-]+", name):
         # Hydra's own quotes.
         name = "'" + name.replace("'", "\\'") + "'"
-    python = os.path.relpath(sys.executable)
-    command = [
-        *(python if not python.startswith("..") else sys.executable, "-m", "recipe.holderpo.main"),
-        *(*kept, f"p={rule}", f"trainer.experiment_name={name}"),
-    ]
-    return shlex.join(command)
+    changed = [f"p={rule}", f"trainer.experiment_name={name}"]
+    return same_command(arguments, without=_OF_ONE_RUN, plus=changed)
 
 
 def keep_previous_run(run_dir: Path) -> None:

@@ -13,6 +13,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
 from holderpo.control import Controller
+from holderpo.metrics import FAILED_PROMPTS
 from recipe.holderpo.actor_hook import (
     ORDER_KEY,
     SECOND_MOMENT_ORDERS_KEY,
@@ -30,7 +31,9 @@ from recipe.holderpo.reward_extras import (
     reward_shares,
     truncated_rows,
 )
+from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
+from recipe.holderpo.run.rollout_failures import check_failures
 from recipe.holderpo.sections import HOLDER, advantage_settings
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ class HolderTrainerMixin(_Trainer):
     metrics_file: MetricsFile
     on_step: OnStep
     on_first_update: Callable[[], None]
+    progress: Progress
+    log_path: Path
 
     @property
     def logger(self) -> RunLogger:
@@ -74,9 +79,51 @@ class HolderTrainerMixin(_Trainer):
         # verl polls every 2 s, which would be most of a small model's step.
         assert hasattr(buffer, "poll_interval"), "verl's replay buffer has changed"
         buffer.poll_interval = self.config.rollout_poll_seconds
+        sample = buffer.sample
+
+        def sample_and_count(**request: Any) -> tuple[KVBatchMeta, dict[str, Any]]:
+            partition, num_prompts = request["partition_id"], request["batch_size"]
+            is_validation = partition == "val"
+            self.progress.now("the answers of the validation" if is_validation else "rollouts")
+            self.progress.count = lambda: _num_ended(buffer, partition)
+            try:
+                batch, metrics = sample(**request)
+            finally:
+                self.progress.count = int
+                num_failed = len(buffer.failure_keys[partition])
+                # Of verl's own error, where no prompt is left, the failures are the cause.
+                check_failures(
+                    num_failed,
+                    num_prompts,
+                    max_share=self.config.max_failed_prompts,
+                    what=f"{'the validation after ' * is_validation}step {self.global_steps}",
+                    log=self.log_path,
+                )
+            return batch, metrics if is_validation else metrics | {FAILED_PROMPTS: num_failed}
+
+        buffer.sample = sample_and_count
         return buffer
 
+    def on_step_begin(self) -> None:
+        """Note the step."""
+        self.progress.step = self.global_steps
+        super().on_step_begin()
+
+    def on_step_end(self) -> None:
+        """Hand the weights to vLLM, as verl does."""
+        self.progress.now("the transfer of the weights to vLLM")
+        super().on_step_end()
+
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        self.progress.now("the actor's log-probabilities")
+        return super()._compute_old_log_prob(batch, metrics)
+
+    def _compute_ref_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        self.progress.now("the reference's log-probabilities")
+        return super()._compute_ref_log_prob(batch, metrics)
+
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        self.progress.now("TransferQueue (rewards and advantages)")
         extras = _reward_extras(batch)
         call = AdvantageCall(
             settings=advantage_settings(self.config),
@@ -91,6 +138,7 @@ class HolderTrainerMixin(_Trainer):
         return batch
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        self.progress.now("the update of the actor")
         step = self.global_steps - 1
         batch.extra_info[ORDER_KEY] = self.controller.order(step)
         orders = self.controller.second_moment_orders
@@ -109,6 +157,7 @@ class HolderTrainerMixin(_Trainer):
         return batch
 
     def _load_checkpoint(self) -> None:
+        self.progress.now("the checkpoint", is_limited=False)
         super()._load_checkpoint()
         if self.global_steps == 0:
             return
@@ -121,6 +170,7 @@ class HolderTrainerMixin(_Trainer):
         self.controller.load_state_dict(read_controller_state(folder))
 
     def _save_checkpoint(self) -> None:
+        self.progress.now("the checkpoint", is_limited=False)
         # Before verl's own part: verl marks the checkpoint as the latest when it is done.
         folder = self._checkpoint_folder(self.global_steps)
         write_controller_state(folder, self.global_steps, self.controller.state_dict())
@@ -132,6 +182,11 @@ class HolderTrainerMixin(_Trainer):
 
 class HolderTrainerSync(HolderTrainerMixin, PPOTrainerSync):
     """HölderPO on verl's synchronous trainer."""
+
+
+def _num_ended(buffer: ReplayBuffer, partition: str) -> int:
+    """Prompts whose rollouts have ended, well or not."""
+    return len(buffer.finished_keys[partition]) + len(buffer.failure_keys[partition])
 
 
 def _reward_extras(batch: KVBatchMeta) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -57,12 +58,14 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print a line above the bar, and into the log."""
-        print(text, flush=True)
-        if self._bar is not None:
-            self._bar.clear()
-        print(text, file=self.screen, flush=True)
-        if self._bar is not None:
-            self._bar.refresh()
+        _into_log(text)
+        # A run goes on without a screen: that may be a pipe whose reader has ended.
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.clear()
+            print(text, file=self.screen, flush=True)
+            if self._bar is not None:
+                self._bar.refresh()
 
     def start_bar(self, *, initial: int, total: int) -> None:
         """Show the progress bar; on a screen that is no terminal the lines alone remain."""
@@ -92,16 +95,33 @@ class Console:
         self.end_bar()
         self.say(text)
 
-    def fail_with(self, error: BaseException) -> None:
-        """Write the traceback to the log and the error that matters to the screen, last."""
-        traceback.print_exception(error, file=sys.stdout)
-        self.fail(f"details in {self.log_path}\nfailed: {essence(error)}")
+    def fail_with(self, error: BaseException, then: str = "") -> None:
+        """Write the traceback to the log and the error that matters to the screen, last.
+
+        Args:
+            error: that ended the run.
+            then: what follows it on the same line.
+        """
+        _into_log("".join(traceback.format_exception(error)))
+        self.fail(f"details in {self.log_path}\nfailed: {essence(error)}{then}")
 
     def end_bar(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _into_log(text: str) -> None:
+    """Print to the log, which may lie on a full disk: the screen gets its line all the same."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # What could not be written must not fail again when the process ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 # Columns of a step's line: metric, short label, format.

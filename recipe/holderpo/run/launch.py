@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-import signal
+import sys
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
-import psutil
 from omegaconf import DictConfig, OmegaConf
 
 from holderpo.control import Controller
 from holderpo.studies.run_files import METRICS_FILE
+from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
 from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE, Phases
+from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile
+from recipe.holderpo.run.watch import Watch
 from recipe.holderpo.sections import plain
 
 # Settings of ray.init for an instance that it starts itself.
 OF_A_NEW_RAY = ("num_cpus", "num_gpus", "resources", "include_dashboard", "object_store_memory")
-_GRACE_SECONDS = 5.0
 
 
 def train(config: DictConfig, console: Console, controller: Controller) -> None:
@@ -34,6 +35,31 @@ def train(config: DictConfig, console: Console, controller: Controller) -> None:
         console: where progress is shown.
         controller: of p.
     """
+    progress = Progress()
+    watch = Watch(
+        console,
+        progress,
+        no_progress_seconds=config.no_progress_seconds,
+        how_to_go_on=partial(how_to_go_on, config, sys.argv[1:]),
+    )
+    try:
+        _train(config, console, controller, watch, progress)
+    except BaseException as error:
+        explained = watch.explain(error)
+        if explained is not error:
+            raise explained from error
+        raise
+    finally:
+        watch.end_processes()
+
+
+def _train(
+    config: DictConfig,
+    console: Console,
+    controller: Controller,
+    watch: Watch,
+    progress: Progress,
+) -> None:
     phases = Phases(Path(config.run_dir) / PHASES_FILE, console.phase)
     import ray
     import transfer_queue as tq
@@ -48,23 +74,26 @@ def train(config: DictConfig, console: Console, controller: Controller) -> None:
     if os.environ.get("RAY_ADDRESS") or ray_settings.get("address"):
         # An instance that is up already has its resources; Ray refuses to be told of others.
         ray_settings = {key: ray_settings[key] for key in ray_settings if key not in OF_A_NEW_RAY}
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        ray.init(**ray_settings)
-        phases.mark("Ray up")
-        # Again: ray.init has installed a handler of its own.
-        signal.signal(signal.SIGTERM, _interrupt)
-        config.transfer_queue.enable = True
-        OmegaConf.resolve(config)
-        tq.init(config.transfer_queue)
-        phases.mark("TransferQueue up")
-        _fit(config, console, phases, controller)
-        tq.close()
-    finally:
-        _end_processes()
+    ray.init(**ray_settings)
+    # ray.init has installed handlers of its own.
+    watch.handle_signals()
+    phases.mark("Ray up")
+    config.transfer_queue.enable = True
+    OmegaConf.resolve(config)
+    progress.now("TransferQueue")
+    tq.init(config.transfer_queue)
+    phases.mark("TransferQueue up")
+    _fit(config, console, phases, controller, progress)
+    tq.close()
 
 
-def _fit(config: DictConfig, console: Console, phases: Phases, controller: Controller) -> None:
+def _fit(
+    config: DictConfig,
+    console: Console,
+    phases: Phases,
+    controller: Controller,
+    progress: Progress,
+) -> None:
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
     from verl.utils.import_utils import load_class_from_fqn
 
@@ -72,6 +101,8 @@ def _fit(config: DictConfig, console: Console, phases: Phases, controller: Contr
 
     trainer = HolderTrainerSync(config=config)
     trainer.controller = controller
+    trainer.progress = progress
+    trainer.log_path = console.log_path
     trainer.metrics_file = MetricsFile(Path(config.run_dir) / METRICS_FILE)
     trainer.on_step = console.step
     manager_class = AgentLoopManagerTQ
@@ -79,6 +110,7 @@ def _fit(config: DictConfig, console: Console, phases: Phases, controller: Contr
         manager_class = load_class_from_fqn(name, "AgentLoopManager")
     if hasattr(manager_class, "start_early"):
         manager_class.start_early(config)
+    progress.now("actor and vLLM")
     trainer.init()
     phases.mark("actor and vLLM up")
     agent_loop_manager = manager_class.create(
@@ -94,21 +126,3 @@ def _fit(config: DictConfig, console: Console, phases: Phases, controller: Contr
     console.start_bar(initial=trainer.global_steps, total=trainer.total_training_steps)
     trainer.fit(agent_loop_manager)
     trainer.logger.finish(exit_code=0)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _end_processes() -> None:
-    """Leave nothing running: Ray's own shutdown, then whatever of its processes is left."""
-    import ray
-
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, signal.SIG_IGN)
-    started = psutil.Process().children(recursive=True)
-    ray.shutdown()
-    _, alive = psutil.wait_procs(started, timeout=_GRACE_SECONDS)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=_GRACE_SECONDS)

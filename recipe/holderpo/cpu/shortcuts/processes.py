@@ -5,6 +5,7 @@ Each names the upstream it is for and refuses others, as those of ``recipe.holde
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 from types import ModuleType
 from typing import Any
@@ -13,11 +14,15 @@ from wrapt import register_post_import_hook
 
 from recipe.holderpo.cpu.patches import require
 
+# Of Linux's prctl: the name of the calling thread.
+_PR_SET_NAME = 15
+
 
 def apply() -> None:
     """Apply them, each when its module is imported; called once in every process."""
     register_post_import_hook(route_without_actor, "verl.workers.rollout.router")
     register_post_import_hook(fork_vllm_processes, "vllm.utils.system_utils")
+    register_post_import_hook(name_forked_processes, "vllm.utils.system_utils")
 
 
 def fork_vllm_processes(system_utils: ModuleType) -> None:
@@ -29,6 +34,22 @@ def fork_vllm_processes(system_utils: ModuleType) -> None:
     """
     original = require(system_utils, "get_mp_context")
     setattr(system_utils, original.__name__, lambda: multiprocessing.get_context("fork"))
+
+
+def name_forked_processes(system_utils: ModuleType) -> None:
+    """Give the forked engine and worker their names, by which the watch knows them.
+
+    Reason: vLLM 0.28.0 names them with setproctitle, which has no effect in a process forked from a
+    Ray actor: Ray has moved the command line that would be overwritten.
+    """
+    original = require(system_utils, "set_process_title")
+    prefix = require(system_utils, "envs").VLLM_PROCESS_NAME_PREFIX
+
+    def set_process_title(name: str, suffix: str = "", prefix: str = prefix) -> None:
+        title = f"{prefix}::{name}_{suffix}" if suffix else f"{prefix}::{name}"
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, title.encode(), 0, 0, 0)
+
+    setattr(system_utils, original.__name__, set_process_title)
 
 
 def group_writes(agent_loop_tq: ModuleType, stand_in: Any) -> None:

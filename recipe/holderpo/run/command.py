@@ -1,0 +1,49 @@
+"""Commands that a user can copy: this run again, with something changed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+_OF_RESUMING = ("trainer.resume_mode=", "trainer.resume_from_path=")
+# verl's note of the newest checkpoint.
+_LATEST = "latest_checkpointed_iteration.txt"
+
+
+def same_command(arguments: Sequence[str], *, without: tuple[str, ...], plus: Sequence[str]) -> str:
+    """The command of this process with other overrides.
+
+    Args:
+        arguments: of this process.
+        without: beginnings of those to leave out.
+        plus: to put behind them.
+
+    Returns:
+        One line for a shell.
+    """
+    kept = [text for text in arguments if not text.lstrip("+~").startswith(without)]
+    python = os.path.relpath(sys.executable)
+    program = python if not python.startswith("..") else sys.executable
+    return shlex.join([program, "-m", "recipe.holderpo.main", *kept, *plus])
+
+
+def how_to_go_on(config: DictConfig, arguments: Sequence[str]) -> str:
+    """What a user does after this run has ended before its time.
+
+    Args:
+        config: of the run.
+        arguments: of its command line.
+
+    Returns:
+        The end of a line.
+    """
+    if (Path(config.trainer.default_local_dir) / _LATEST).exists():
+        resume = ["trainer.resume_mode=auto"]
+        return "resume with: " + same_command(arguments, without=_OF_RESUMING, plus=resume)
+    again = same_command(arguments, without=(), plus=())
+    return f"no checkpoint was saved, start again with: {again}"
