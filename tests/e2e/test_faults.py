@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from recipe.holderpo.run.processes import open_segments
 from tests.e2e import pauses
 from tests.e2e.conftest import LAUNCH_SECONDS, MAIN, REPOSITORY, end, still_running
 
@@ -47,7 +48,6 @@ class Launch:
     """A launch whose lines are read as they come."""
 
     def __init__(self, command, folder):
-        self.shared_memory = set(os.listdir("/dev/shm"))
         self.run = subprocess.Popen(
             command,
             cwd=REPOSITORY,
@@ -57,7 +57,7 @@ class Launch:
             text=True,
             start_new_session=True,
         )
-        self.lines = []
+        self.lines, self.shared_memory = [], set()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -76,10 +76,17 @@ class Launch:
     def steps(self):
         return [int(line.split()[1]) for line in self.lines if line.startswith("step")]
 
+    def look(self):
+        """The processes of the run; remembers their shared memory."""
+        processes = psutil.Process(self.run.pid).children(recursive=True)
+        for process in processes:
+            self.shared_memory |= open_segments(process.pid, since=0)
+        return processes
+
     def kill(self, name):
         """Kill the process of that name; status, seconds to the end, and who is left."""
         driver = psutil.Process(self.run.pid)
-        started = driver.children(recursive=True)
+        started = self.look()
         victim = driver
         if name is not None:
             victim = next(process for process in started if process.name().startswith(name))
@@ -93,8 +100,9 @@ class Launch:
         end(started)
         return status, seconds, left
 
-    def new_shared_memory(self):
-        return set(os.listdir("/dev/shm")) - self.shared_memory
+    def shared_memory_left(self):
+        assert self.shared_memory, "vLLM has some"
+        return [segment for segment in self.shared_memory if segment.exists()]
 
 
 @pytest.fixture
@@ -183,7 +191,7 @@ def kill_and_check(launched, victim, moment):
         assert re.match(rf"failed: ProcessDiedError: {victim} \(pid \d+\) died {where}; ", line)
     assert seconds < END_SECONDS
     assert left == []
-    assert launch.new_shared_memory() == set()
+    assert launch.shared_memory_left() == []
     command = shlex.split(line.split("with: ")[1])
     assert command[-1] == "trainer.resume_mode=auto"
     return command
@@ -237,7 +245,7 @@ def test_the_first_interrupt_ends_the_run(launched, moment):
     launch, folder = launched
     one = launch()
     one.wait_for(one.steps)
-    started = psutil.Process(one.run.pid).children(recursive=True)
+    started = one.look()
     with paused(one, folder, moment):
         began = time.monotonic()
         one.run.send_signal(signal.SIGINT)
@@ -246,4 +254,4 @@ def test_the_first_interrupt_ends_the_run(launched, moment):
     one.reader.join(5)
     assert one.lines[-1].startswith("interrupted; resume with: ")
     assert still_running(started, 5.0) == []
-    assert one.new_shared_memory() == set()
+    assert one.shared_memory_left() == []

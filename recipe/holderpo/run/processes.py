@@ -7,7 +7,6 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class ProcessTree:
         """
         self._root = root
         self._without = frozenset(without)
-        self._began = time.time()
+        self._began = root.create_time()
         self._known: dict[psutil.Process, str] = {}
         self._segments: set[Path] = set()
 
@@ -62,7 +61,7 @@ class ProcessTree:
             if is_alive(process):
                 with contextlib.suppress(psutil.Error):
                     self._known[process] = process.name()
-                self._segments |= _open_segments(process.pid, self._began)
+                self._segments |= open_segments(process.pid, self._began)
 
     def dead(self) -> dict[psutil.Process, str]:
         """Those that have ended, with the names that they had."""
@@ -102,7 +101,7 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def _open_segments(pid: int, since: float) -> set[Path]:
+def open_segments(pid: int, since: float) -> set[Path]:
     """Named shared memory that a process has open and that is not older than the run."""
     found = set()
     # None without /proc, and where the process ends meanwhile.
