@@ -14,7 +14,8 @@ import psutil
 
 _SHARED_MEMORY = Path("/dev/shm")
 _LOOK_SECONDS = 2.0
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 2.0
+_KILL_SECONDS = 5.0
 # What the driver tells its guardian: that it has ended everything itself, or that a line on the
 # screen has been written already.
 _DONE = b"done"
@@ -87,7 +88,7 @@ class ProcessTree:
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-            psutil.wait_procs(left, timeout=_GRACE_SECONDS)
+            psutil.wait_procs(left, timeout=_KILL_SECONDS)
         for segment in self._segments:
             with contextlib.suppress(OSError):
                 segment.unlink()
@@ -142,7 +143,7 @@ class Guardian:
         """Everything has ended."""
         self._tell(_DONE)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE_SECONDS)
+            self._process.wait(_KILL_SECONDS)
 
     def watch(self, pid: int) -> None:
         """End this process too, with its descendants."""

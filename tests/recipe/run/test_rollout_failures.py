@@ -1,0 +1,54 @@
+"""A round that lacks responses is not trained on in silence."""
+
+import pytest
+
+from recipe.holderpo.run.rollout_failures import RolloutError, check_failures, first_error
+
+# As verl and Ray write it; the second is of another prompt.
+LOG = """\
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m INFO: all is well
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m ERROR:2026-01-01 00:00:00,000:Error in _run_prompt for uid=1-2
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m Traceback (most recent call last):
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m   File "a.py", line 1, in f
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m     g()
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m KeyError: 'x'
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m During handling of the above exception, another exception occurred:
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m Traceback (most recent call last):
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m my.rewards.RewardError: no such answer
+(CpuAgentLoopWorker pid=1234) ERROR:2026-01-01 00:00:00,001:Error in _run_prompt for uid=1-3
+(CpuAgentLoopWorker pid=1234) Traceback (most recent call last):
+(CpuAgentLoopWorker pid=1234) ValueError: another
+"""
+
+
+def test_the_first_error_of_a_log(tmp_path):
+    log = tmp_path / "run.log"
+    log.write_text(LOG)
+    assert first_error(log) == "my.rewards.RewardError: no such answer"
+    log.write_text(LOG[LOG.index("(CpuAgentLoopWorker pid=1234) ERROR") :])
+    assert first_error(log) == "ValueError: another"
+
+
+@pytest.mark.parametrize("text", ["", "all is well\nValueError: of something else\n", "\xff\xfe"])
+def test_a_log_without_an_error_of_a_rollout(tmp_path, text):
+    log = tmp_path / "run.log"
+    log.write_text(text)
+    assert first_error(log) is None
+    with pytest.raises(RolloutError, match=rf"the first error: see {log}$"):
+        check_failures(1, 8, max_share=0.0, what="step 1", log=log)
+
+
+@pytest.mark.parametrize(
+    ("num_failed", "max_share", "is_refused"),
+    [(0, 0.0, False), (1, 0.0, True), (2, 0.25, False), (3, 0.25, True), (8, 1.0, False)],
+)
+def test_a_share_may_fail(tmp_path, num_failed, max_share, is_refused):
+    log = tmp_path / "run.log"
+    log.write_text(LOG)
+    if is_refused:
+        with pytest.raises(RolloutError, match=rf"^{num_failed} of 8 prompts failed in step 3 \("):
+            check_failures(num_failed, 8, max_share=max_share, what="step 3", log=log)
+    else:
+        check_failures(num_failed, 8, max_share=max_share, what="step 3", log=log)
