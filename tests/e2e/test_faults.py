@@ -5,6 +5,7 @@ also the resume of a killed run.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shlex
@@ -33,10 +34,9 @@ VICTIMS = {
     "TransferQueue storage": "ray::SimpleStor",
     "TransferQueue controller": "ray::TransferQu",
     "FSDP worker": "ray::WorkerDict",
-    "Ray's raylet": "raylet",
-    "Ray's control store": "gcs_server",
     "the launching process": None,
 }
+OF_RAY = {"Ray's raylet": "raylet", "Ray's control store": "gcs_server"}
 MOMENTS = {
     "generation": "rollouts",
     "update": "the update of the actor",
@@ -179,7 +179,7 @@ def kill_and_check(launched, victim, moment):
     assert launch.steps()[0] == saved + 1
     with paused(launch, folder, moment):
         step = launch.steps()[-1] + 1
-        status, seconds, left = launch.kill(VICTIMS[victim])
+        status, seconds, left = launch.kill((VICTIMS | OF_RAY)[victim])
     line = launch.lines[-1]
     print(f"\n| {victim} | {moment} | {seconds:.1f} | {status} | {left} | {line[:90]} |")
     if victim == "the launching process":
@@ -198,8 +198,10 @@ def kill_and_check(launched, victim, moment):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize(
+    ("victim", "moment"),
+    [*itertools.product(VICTIMS, MOMENTS), *((one, "update") for one in OF_RAY)],
+)
 def test_a_dead_process_ends_the_run(launched, victim, moment):
     kill_and_check(launched, victim, moment)
 

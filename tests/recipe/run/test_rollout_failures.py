@@ -7,17 +7,17 @@ from recipe.holderpo.run.rollout_failures import RolloutError, check_failures, f
 # As verl and Ray write it; the second is of another prompt.
 LOG = """\
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m INFO: all is well
-\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m ERROR:2026-01-01 00:00:00,000:Error in _run_prompt for uid=1-2
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m ERROR::Error in _run_prompt for uid=1
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m Traceback (most recent call last):
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m   File "a.py", line 1, in f
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m     g()
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m KeyError: 'x'
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m
-\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m During handling of the above exception, another exception occurred:
+\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m During handling of it, another exception occurred:
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m Traceback (most recent call last):
 \x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m my.rewards.RewardError: no such answer
-(CpuAgentLoopWorker pid=1234) ERROR:2026-01-01 00:00:00,001:Error in _run_prompt for uid=1-3
+(CpuAgentLoopWorker pid=1234) ERROR::Error in _run_prompt for uid=1-3
 (CpuAgentLoopWorker pid=1234) Traceback (most recent call last):
 (CpuAgentLoopWorker pid=1234) ValueError: another
 """

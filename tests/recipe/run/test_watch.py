@@ -48,7 +48,9 @@ except Exception as error:
 """
 FOR_EVER = "time.sleep(60)"
 IN_A_COROUTINE = "async def f(): time.sleep(60)\n    asyncio.run(f())"
-DEAF = "while True:\n        try: time.sleep(60)\n        except BaseException: progress.now('nothing')"
+DEAF = """while True:
+        try: time.sleep(60)
+        except BaseException: progress.now('nothing')"""
 
 
 def drive(tmp_path, hang, limit=1000):
