@@ -3,7 +3,7 @@ PYTHON_BIN := .venv/bin/python
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-unit test-e2e test-slow test-gpu clean
+.PHONY: help setup demo test lint test-unit test-e2e test-slow test-faults test-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,7 +30,10 @@ test-e2e: setup ## real launches, end to end
 	@$(PYTHON_BIN) -m pytest -m "e2e and not faults"
 
 test-slow: setup ## slow tests, by hand
-	@$(PYTHON_BIN) -m pytest -m "slow or faults"
+	@$(PYTHON_BIN) -m pytest -m "slow and not faults"
+
+test-faults: setup ## processes are killed and hang, by hand
+	@$(PYTHON_BIN) -m pytest -m faults
 
 test-gpu: setup ## tests that need a GPU, by hand
 	@$(PYTHON_BIN) -m pytest -m "gpu and not faults"

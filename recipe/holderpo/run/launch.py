@@ -75,8 +75,7 @@ def _train(
         # An instance that is up already has its resources; Ray refuses to be told of others.
         ray_settings = {key: ray_settings[key] for key in ray_settings if key not in OF_A_NEW_RAY}
     ray.init(**ray_settings)
-    # ray.init has installed handlers of its own.
-    watch.handle_signals()
+    watch.ray_is_up()
     phases.mark("Ray up")
     config.transfer_queue.enable = True
     OmegaConf.resolve(config)

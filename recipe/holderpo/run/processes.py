@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Collection
 from pathlib import Path
 
@@ -39,16 +40,22 @@ class ProcessTree:
         self._root = root
         self._without = frozenset(without)
         self._began = root.create_time()
+        # Looked at by the watch and by the main thread.
+        self._lock = threading.RLock()
         self._known: dict[psutil.Process, str] = {}
         self._segments: set[Path] = set()
 
     def add(self, pid: int) -> None:
         """Count a process in that does not descend from the root, with its descendants."""
-        with contextlib.suppress(psutil.Error):
+        with self._lock, contextlib.suppress(psutil.Error):
             self._known.setdefault(psutil.Process(pid), "")
 
     def look(self) -> None:
         """Find new descendants, their present names, and the shared memory that they have open."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
         children: dict[int, list[psutil.Process]] = {}
         for process in psutil.process_iter(["ppid"]):
             children.setdefault(process.info["ppid"], []).append(process)
@@ -66,11 +73,13 @@ class ProcessTree:
 
     def dead(self) -> dict[psutil.Process, str]:
         """Those that have ended, with the names that they had."""
-        return {process: name for process, name in self._known.items() if not is_alive(process)}
+        with self._lock:
+            return {process: name for process, name in self._known.items() if not is_alive(process)}
 
     def alive(self) -> list[psutil.Process]:
         """Those that run."""
-        return [process for process in self._known if is_alive(process)]
+        with self._lock:
+            return [process for process in self._known if is_alive(process)]
 
     def end(self, grace_seconds: float = _GRACE_SECONDS) -> None:
         """Let them end, then kill what is left, and remove the shared memory they leave.
@@ -89,7 +98,7 @@ class ProcessTree:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             psutil.wait_procs(left, timeout=_KILL_SECONDS)
-        for segment in self._segments:
+        for segment in tuple(self._segments):
             with contextlib.suppress(OSError):
                 segment.unlink()
 

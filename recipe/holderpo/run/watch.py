@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -88,18 +89,16 @@ class Watch:
         self._interrupted_at: float | None = None
         self._is_ending = False
         self._lock = threading.Lock()
-        self.handle_signals()
+        self._has_ray = False
+        self._last_error = ""
+        self._handle_signals()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
-    def handle_signals(self) -> None:
-        """Make Ctrl-C and SIGTERM interrupt the main thread, whoever has handled them before.
-
-        asyncio lets a coroutine that blocks swallow the first Ctrl-C, but only in place of Python's
-        own handler.
-        """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+    def ray_is_up(self) -> None:
+        """Look at Ray's actors too, and handle the signals that Ray has taken over."""
+        self._has_ray = True
+        self._handle_signals()
 
     def explain(self, error: BaseException) -> BaseException:
         """The death that an error follows from, if there was one, else the error itself.
@@ -139,6 +138,15 @@ class Watch:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
+    def _handle_signals(self) -> None:
+        """Make Ctrl-C and SIGTERM interrupt the main thread.
+
+        asyncio lets a coroutine that blocks swallow the first Ctrl-C, but only in place of Python's
+        own handler.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._is_ending:
             return
@@ -176,12 +184,14 @@ class Watch:
         """The first process that has died without being asked to."""
         try:
             self._tree.look()
-            names = [*self._dead_local(), *self._dead_on_ray()]
-        except psutil.Error:
+            died = next(self._dead_local(), None) or next(self._dead_on_ray(), None)
+        except Exception as error:
+            # The next look is soon; the watch itself must not end.
+            if repr(error) != self._last_error:
+                self._last_error = repr(error)
+                traceback.print_exc()
             return None
-        if not names:
-            return None
-        return ProcessDiedError(f"{names[0]} died in {self._progress.where()}")
+        return ProcessDiedError(f"{died} died in {self._progress.where()}") if died else None
 
     def _dead_local(self) -> Iterator[str]:
         dead = self._tree.dead()
@@ -189,10 +199,10 @@ class Watch:
             yield from (f"{what} (pid {one.pid})" for one in dead if dead[one].startswith(begin))
 
     def _dead_on_ray(self) -> Iterator[str]:
+        if not self._has_ray:
+            return
         import ray
 
-        if not ray.is_initialized():
-            return
         context = ray.get_runtime_context()
         for key, actor in _actors(context.get_job_id()).items():
             address = actor["Address"]
