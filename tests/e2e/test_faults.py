@@ -30,7 +30,7 @@ END_SECONDS = 30.0
 VICTIMS = {
     "vLLM engine": "VLLM::EngineCor",
     "vLLM server": "ray::vLLMHttpSe",
-    "agent loop worker": "ray::CpuAgentLo",
+    "agent loop worker": ("ray::CpuAgentLo", "ray::AgentLoopW"),
     "TransferQueue storage": "ray::SimpleStor",
     "TransferQueue controller": "ray::TransferQu",
     "FSDP worker": "ray::WorkerDict",
