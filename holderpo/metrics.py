@@ -29,6 +29,7 @@ TOKEN_CLIP_FRAC_LOW = "holder/token_clip_frac_low"
 TOKEN_HELD_FRAC = "holder/token_held_frac"
 SATURATED_FRAC = "holder/saturated_frac"
 NONFINITE_FRAC = "holder/nonfinite_frac"
+SKIPPED_UPDATES = "actor/skipped_updates"
 GROUP_NO_SIGNAL_FRAC = "group/no_signal_frac"
 FAILED_PROMPTS = "rollout/failed_prompts"
 
@@ -257,6 +258,13 @@ METRICS: tuple[MetricInfo, ...] = (
         "mean over responses of all updates, for every loss",
         "0",
         "above 0: a log-ratio or the loss is NaN or infinite; their updates are skipped",
+    ),
+    MetricInfo(
+        SKIPPED_UPDATES,
+        "optimiser steps",
+        "count over the updates of a step, for every loss",
+        "0",
+        "above 0: the gradient was not finite, and nothing was learnt from those updates",
     ),
     MetricInfo(
         GROUP_NO_SIGNAL_FRAC,

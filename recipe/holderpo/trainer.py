@@ -35,6 +35,7 @@ from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
 from recipe.holderpo.run.rollout_failures import check_failures
 from recipe.holderpo.sections import HOLDER, advantage_settings, take_stand_ins_away
+from recipe.holderpo.skipped_updates import SkippedUpdates
 from recipe.holderpo.used_order import take_orders
 
 if TYPE_CHECKING:
@@ -75,11 +76,13 @@ class HolderTrainerMixin(_Trainer):
         super().init()
 
     def on_train_begin(self) -> None:
-        """Give the actors the ratio hook."""
+        """Give the actors the ratio hook, and look at every update that they make."""
         super().on_train_begin()
         actor_config = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
         workers = self.actor_rollout_wg
         workers.set_loss_fn(HolderActorLoss(actor_config))
+        self._skipped_updates = SkippedUpdates(self.config.stop_after_skipped_rounds)
+        workers.update_actor = self._skipped_updates.watched(workers.update_actor)
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         buffer = super()._build_replay_buffer()
@@ -160,6 +163,7 @@ class HolderTrainerMixin(_Trainer):
             metrics.update(take_orders(finished, order, handed))
         statistics = take_statistics(finished, self._reward_mean, orders)
         metrics.update(finished)
+        metrics.update(self._skipped_updates.finish_round(self.global_steps))
         # Before the checkpoint of this step is written: it holds what the next round starts from.
         self.controller.update(step, statistics)
         return batch
