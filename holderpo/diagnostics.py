@@ -77,7 +77,8 @@ def describe_rows(
             counts with its weight, though it passes no gradient.
 
     Returns:
-        (B,) tensors; a row without tokens gives 0 everywhere.
+        (B,) tensors; a row without tokens gives 0 everywhere, one with a NaN among its log-ratios
+        NaN.
 
     Raises:
         ValueError: if shapes do not fit or an order is NaN.
@@ -85,6 +86,8 @@ def describe_rows(
     mask_BT = as_mask(log_ratio, mask)
     count_B = mask_BT.sum(-1)
     has_tokens_B = count_B > 0
+    # Looked for before the sort, which puts a NaN behind the padding.
+    is_broken_B = (log_ratio.isnan() & mask_BT).any(-1)
     # Tokens in order of their ratio first, then the padding: weights are in order too, rising for
     # p > 0 and falling for p < 0.
     dtype = compute_dtype(log_ratio.dtype)
@@ -121,7 +124,34 @@ def describe_rows(
         log_ratio_q05=_quantile(sorted_BT, count_B, LOW_QUANTILE),
         log_ratio_q95=_quantile(sorted_BT, count_B, HIGH_QUANTILE),
     )
-    return RowDiagnostics(*(torch.where(has_tokens_B, values_B, 0) for values_B in rows))
+    return RowDiagnostics(
+        *(
+            torch.where(has_tokens_B, values_B, 0).masked_fill(is_broken_B, math.nan)
+            for values_B in rows
+        )
+    )
+
+
+@torch.no_grad()
+def nonfinite_rows(log_ratio: Tensor, mask: Tensor, row_losses: Tensor | None = None) -> Tensor:
+    """Which responses have a NaN or an infinity in a log-ratio or in their loss.
+
+    Args:
+        log_ratio: (B, T) nats.
+        mask: (B, T) bool or 0/1.
+        row_losses: (B,) loss of each response; None where it is not known.
+
+    Returns:
+        (B,) bool; False for a row without tokens.
+
+    Raises:
+        ValueError: if shapes do not fit.
+    """
+    mask_BT = as_mask(log_ratio, mask)
+    is_broken_B = (~log_ratio.isfinite() & mask_BT).any(-1)
+    if row_losses is not None:
+        is_broken_B |= ~row_losses.isfinite() & mask_BT.any(-1)
+    return is_broken_B
 
 
 @torch.no_grad()

@@ -14,6 +14,8 @@ P = "holder/p"
 P_POSITIVE = "holder/p_positive"
 P_NEGATIVE = "holder/p_negative"
 P_MEAN = "holder/p_mean"
+P_MIN = "holder/p_min"
+P_MAX = "holder/p_max"
 ESS_FRAC = "holder/ess_frac"
 ESS_FRAC_MIN = "holder/ess_frac_min"
 LOG_RATIO_STD = "holder/log_ratio_std"
@@ -26,6 +28,8 @@ TOKEN_CLIP_FRAC_HIGH = "holder/token_clip_frac_high"
 TOKEN_CLIP_FRAC_LOW = "holder/token_clip_frac_low"
 TOKEN_HELD_FRAC = "holder/token_held_frac"
 SATURATED_FRAC = "holder/saturated_frac"
+NONFINITE_FRAC = "holder/nonfinite_frac"
+SKIPPED_UPDATES = "actor/skipped_updates"
 GROUP_NO_SIGNAL_FRAC = "group/no_signal_frac"
 FAILED_PROMPTS = "rollout/failed_prompts"
 
@@ -52,18 +56,24 @@ class MetricInfo(NamedTuple):
 
 
 METRICS: tuple[MetricInfo, ...] = (
-    MetricInfo(P, "order", "value", "as scheduled", "schedule or resume is wrong"),
+    MetricInfo(
+        P,
+        "order",
+        "value that the actors used, where all responses have one",
+        "as scheduled",
+        "schedule or resume is wrong",
+    ),
     MetricInfo(
         P_POSITIVE,
         "order",
-        "value, with an order for each sign of the advantage",
+        "value that the actors used for advantages of 0 or more, where the signs have their own",
         "as scheduled",
         "schedule or resume is wrong",
     ),
     MetricInfo(
         P_NEGATIVE,
         "order",
-        "value, with an order for each sign of the advantage",
+        "value that the actors used for negative advantages; not in a round without any",
         "as scheduled",
         "schedule or resume is wrong",
     ),
@@ -73,6 +83,20 @@ METRICS: tuple[MetricInfo, ...] = (
         "mean over responses, where they have their own orders",
         "within the bounds",
         "at one bound throughout: the rule does nothing",
+    ),
+    MetricInfo(
+        P_MIN,
+        "order",
+        "minimum over responses, where they have their own orders",
+        "within the bounds",
+        "as holder/p_mean",
+    ),
+    MetricInfo(
+        P_MAX,
+        "order",
+        "maximum over responses, where they have their own orders",
+        "within the bounds",
+        "as holder/p_mean",
     ),
     MetricInfo(
         ESS_FRAC,
@@ -227,6 +251,20 @@ METRICS: tuple[MetricInfo, ...] = (
         "mean over responses",
         "0",
         "above 0: ratios are held at exp(20); far too large updates",
+    ),
+    MetricInfo(
+        NONFINITE_FRAC,
+        "fraction of responses",
+        "mean over responses of all updates, for every loss",
+        "0",
+        "above 0: a log-ratio or the loss is NaN or infinite; their updates are skipped",
+    ),
+    MetricInfo(
+        SKIPPED_UPDATES,
+        "optimiser steps",
+        "count over the updates of a step, for every loss",
+        "0",
+        "above 0: the gradient was not finite, and nothing was learnt from those updates",
     ),
     MetricInfo(
         GROUP_NO_SIGNAL_FRAC,

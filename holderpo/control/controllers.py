@@ -47,7 +47,7 @@ class Controller(Protocol):
         """The order of the round after ``step`` completed ones, for the actors."""
 
     def value(self, step: int) -> Mapping[str, float]:
-        """What is logged about that round's order; nothing where responses have their own."""
+        """That round's order by metric, which the actors must use; none where responses differ."""
 
     def update(self, step: int, statistics: RoundStatistics) -> None:
         """Learn from the round that ``order(step)`` was for; call it once per round.

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from holderpo.control.fields import check_number
+from holderpo.control.fields import check_number, is_number
 from holderpo.power_mean import as_mask, compute_dtype
 
 # Halvings of the range of orders: what is left is below the resolution of float32.
@@ -22,7 +22,11 @@ _NO_SPREAD = 1e-12
 
 
 class Order(Protocol):
-    """What a round's order is; frozen and picklable, since it travels with the batch."""
+    """What a round's order is; frozen and picklable, since it travels with the batch.
+
+    Numbers ``low`` and ``high``, where it has them, are the smallest and the largest order that it
+    ever gives a response: a run in which a response gets another one stops.
+    """
 
     def for_rows(
         self,
@@ -180,6 +184,27 @@ class ClipAwareOrder:
         # Written so that NaN, from a broken log-ratio, also gives a number.
         has_spread_B = (ess_low_B - ess_high_B).abs() > _NO_SPREAD
         return torch.where((share_B > 0) & has_spread_B, p_B, high_B).to(dtype)
+
+
+def order_range(order: Order, side: str) -> tuple[float, float]:
+    """Smallest and largest order that an order may give the responses of one side.
+
+    Args:
+        order: of a round.
+        side: ``negative`` for responses with a negative advantage, ``positive`` for the others.
+
+    Returns:
+        Both ends; infinite where an order of one's own declares none.
+    """
+    if isinstance(order, OrderBySign):
+        return order_range(getattr(order, side), side)
+    if isinstance(order, UniformOrder):
+        return order.p, order.p
+    ends = []
+    for name, unbounded in (("low", -math.inf), ("high", math.inf)):
+        value = getattr(order, name, None)
+        ends.append(float(value) if value is not None and is_number(value) else unbounded)
+    return ends[0], ends[1]
 
 
 def _ess_frac(log_ratio_BT: Tensor, mask_BT: Tensor, count_B: Tensor, p_B: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from holderpo.control.rules import SIDES
 from holderpo.diagnostics import (
     RowDiagnostics,
     describe_rows,
+    nonfinite_rows,
     second_moment,
     token_clip_fractions,
 )
@@ -32,6 +33,7 @@ from holderpo.metrics import (
     LOG_RATIO_MAX,
     LOG_RATIO_MIN,
     LOG_RATIO_STD,
+    NONFINITE_FRAC,
     P_MEAN,
     PREFIX,
     SATURATED_FRAC,
@@ -41,6 +43,7 @@ from holderpo.metrics import (
 )
 from holderpo.objective import TOKEN, sequence_advantage, token_bounds
 from recipe.holderpo.policy_loss import (
+    ORDER_KEY,
     LossCall,
     bounds_of,
     clip_fractions,
@@ -48,11 +51,10 @@ from recipe.holderpo.policy_loss import (
     loss_call,
     loss_settings,
 )
-from recipe.holderpo.sections import POWER_MEAN
+from recipe.holderpo.sections import HOLDER, POWER_MEAN
+from recipe.holderpo.used_order import extreme_name
 
-# Keys under which the driver puts the round's order, and the orders whose second moment it wants to
-# know, into the batch's non-tensor data.
-ORDER_KEY = "holder_order"
+# Under which the driver puts the orders whose second moment it wants to know into the batch.
 SECOND_MOMENT_ORDERS_KEY = "holder_second_moment_orders"
 # Share of real (not padding) rows in a mini-batch; the driver divides the other means by it. With
 # the name of a sign: of the rows whose advantage has it.
@@ -84,8 +86,13 @@ class HolderActorLoss:
         call = LossCall(order=tu.get_non_tensor_data(data=data, key=ORDER_KEY, default=None))
         with loss_call(call):
             loss, metrics = ppo_loss(self.config, model_output, data, dp_group)
+        if call.p is None and self.config.policy_loss.loss_mode == HOLDER:
+            raise RuntimeError(
+                f"{ORDER_KEY}: the loss '{HOLDER}' was computed without it; it must run in the "
+                "thread that calls it"
+            )
         orders = tu.get_non_tensor_data(data=data, key=SECOND_MOMENT_ORDERS_KEY, default=())
-        metrics.update(_metrics(self.config, call, model_output, data, orders))
+        metrics.update(_metrics(self.config, call, loss, model_output, data, orders))
         return loss, metrics
 
 
@@ -93,6 +100,7 @@ class HolderActorLoss:
 def _metrics(
     config: ActorConfig,
     call: LossCall,
+    loss: Tensor,
     model_output: dict[str, Tensor],
     data: TensorDict,
     second_moment_orders: Sequence[float],
@@ -109,6 +117,7 @@ def _metrics(
 
     by_sign: dict[str, Tensor] = {}
     among_sign: dict[str, Tensor] = {}
+    extremes: dict[str, Metric] = {}
     if call.rows is None:
         means = _of_any_loss(describe_rows(log_ratio, mask, 0.0))
     else:
@@ -117,7 +126,11 @@ def _metrics(
         means, by_sign = _of_holder_loss(
             config, call, log_ratio, mask, advantage, second_moment_orders
         )
-    metrics = {
+        extremes = _of_orders(means[P_MEAN], is_row, advantage)
+    broken = nonfinite_rows(log_ratio, mask, call.row_losses)
+    # A loss that is broken as a whole says of no response that it is sound.
+    means[NONFINITE_FRAC] = torch.where(loss.isfinite() | broken.any(), broken, is_row).float()
+    metrics = extremes | {
         LOG_RATIO_MIN: _extreme("MIN", is_row, means.pop(LOG_RATIO_MIN)),
         LOG_RATIO_MAX: _extreme("MAX", is_row, means.pop(LOG_RATIO_MAX)),
     }
@@ -166,6 +179,7 @@ def _of_holder_loss(
         TOKEN_CLIP_FRAC_HIGH: beyond.high,
         TOKEN_CLIP_FRAC_LOW: beyond.low,
         SATURATED_FRAC: call.rows.saturated.float(),
+        P_MEAN: _order_of_rows(call, mask),
     }
     if settings.aggregate != POWER_MEAN:
         # The weights of a user's own aggregation are not known.
@@ -176,9 +190,26 @@ def _of_holder_loss(
     for place, order in enumerate(second_moment_orders):
         moment = second_moment(log_ratio, mask, order, bounds)
         by_sign[f"{MOMENT_AT}{place}"] = advantage.square() * moment
-    if isinstance(call.p, Tensor):
-        means[P_MEAN] = call.p
     return means | _named(rows) | by_sign, by_sign
+
+
+def _order_of_rows(call: LossCall, mask: Tensor) -> Tensor:
+    """(rows,); in float64 where it is one number, which then comes back as it was sent."""
+    p = call.p
+    assert p is not None
+    if not isinstance(p, Tensor):
+        p = torch.tensor(p, dtype=torch.float64, device=mask.device)
+    return p.expand(len(mask))
+
+
+def _of_orders(order: Tensor, is_row: Tensor, advantage: Tensor) -> dict[str, Metric]:
+    """Smallest and largest order of each side; of no responses, the infinities."""
+    sides = {"positive": is_row & ~(advantage < 0), "negative": is_row & (advantage < 0)}
+    return {
+        extreme_name(side, kind): _extreme(kind.upper(), among, order)
+        for side, among in sides.items()
+        for kind in ("min", "max")
+    }
 
 
 def _extreme(kind: str, is_row: Tensor, values: Tensor) -> Metric:
@@ -195,8 +226,12 @@ def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:
             hook's entries are removed.
 
     Returns:
-        Metrics under the names of ``holderpo.metrics.METRICS``, and the second moments at the
-        orders that were asked for; means are over real rows, of one sign where the name ends so.
+        Metrics under the names of ``holderpo.metrics.METRICS``, the extremes of the orders that
+        were used, and the second moments at the orders that were asked for; means are over real
+        rows, of one sign where the name ends so.
+
+    Raises:
+        RuntimeError: if the actor did not call the hook.
     """
     prefix = "actor/"
     raw = {
@@ -204,8 +239,13 @@ def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:
         for key in list(metrics)
         if key.startswith(prefix + PREFIX)
     }
+    if ROW_FRAC not in raw:
+        raise RuntimeError(
+            "actor: it did not compute its loss through HolderActorLoss, so p did not reach it; "
+            "leave set_loss_fn to this project's trainer"
+        )
     row_frac = {ending: raw.pop(ROW_FRAC + ending, 0.0) for ending in ("", *SIGN_ENDINGS)}
-    finished = {}
+    finished = {NONFINITE_FRAC: 0.0}
     for name, value in raw.items():
         ending = next((ending for ending in SIGN_ENDINGS if name.endswith(ending)), "")
         if row_frac[ending] > 0:

@@ -67,14 +67,23 @@ def compute_holder_advantage(
             belong to no group.
         index: (rows,) prompt identifiers.
         config: verl's algorithm settings (``norm_adv_by_std_in_grpo``), used where no driver of
-            ours passes settings.
+            ours passes settings; that driver sets them to null.
 
     Returns:
         Advantages and returns, both (rows, response_len), 0 outside the mask.
+
+    Raises:
+        ValueError: if there are no settings at all.
     """
     call = _current_call.get()
     if call is None:
         by_std = True if config is None else config.get("norm_adv_by_std_in_grpo", True)
+        if by_std is None:
+            raise ValueError(
+                "algorithm.norm_adv_by_std_in_grpo: null, and the estimator 'holder' was called "
+                "without the section advantage; this project's trainer passes it on in "
+                "_compute_advantage only, verl's own main_ppo needs true or false"
+            )
         call = AdvantageCall(
             AdvantageSettings(normalize_by_std=by_std), max_response_tokens=response_mask.shape[-1]
         )

@@ -30,6 +30,8 @@ from holderpo.power_mean import TokenBounds, log_power_mean
 from recipe.holderpo.sections import POWER_MEAN
 
 AGGREGATES = {POWER_MEAN: log_power_mean}
+# Under which the driver puts the round's order into the batch's non-tensor data.
+ORDER_KEY = "holder_order"
 
 
 @dataclass
@@ -38,8 +40,9 @@ class HolderLossConfig(PolicyLossConfig):
 
     loss_mode: str = "holder"
     """verl's name of the policy loss."""
-    p: float = 1.0
-    """Constant order, used where no driver hands out p (verl's own `main_ppo`)."""
+    p: float | None = 1.0
+    """Constant order of verl's own `main_ppo`, which hands out none; this project's trainer sets
+    it to null, so that no loss falls back on it."""
     aggregate: str = POWER_MEAN
     """How token ratios become one: `power_mean`, or the dotted name of a function
     `(log_ratio (B, T), mask (B, T), p) -> (B,) log ratio`."""
@@ -59,7 +62,7 @@ class HolderLossConfig(PolicyLossConfig):
             raise ValueError(
                 f"policy_loss.clip_level: {self.clip_level!r}; give one of {', '.join(CLIP_LEVELS)}"
             )
-        for name in ("clip_log_ratio", "dual_clip"):
+        for name in ("p", "clip_log_ratio", "dual_clip"):
             value = getattr(self, name)
             if value is not None and (
                 isinstance(value, bool) or not isinstance(value, int | float)
@@ -97,6 +100,21 @@ def loss_settings(config: ActorConfig) -> HolderLossConfig:
     return settings if isinstance(settings, HolderLossConfig) else HolderLossConfig()
 
 
+def _configured_order(settings: HolderLossConfig) -> UniformOrder:
+    """The order where no batch brings one.
+
+    Raises:
+        ValueError: if the trainer has taken the constant away.
+    """
+    if settings.p is None:
+        raise ValueError(
+            "actor_rollout_ref.actor.policy_loss.p: null, and no order came with this call of the "
+            "loss; this project's trainer calls it through HolderActorLoss only, verl's own "
+            "main_ppo needs a number"
+        )
+    return UniformOrder(settings.p)
+
+
 def bounds_of(config: ActorConfig, advantage: Tensor, clip_level: str) -> TokenBounds | None:
     """Bounds of the tokens' log-ratios at ``clip_level`` under the actor's settings.
 
@@ -124,12 +142,14 @@ class LossCall:
     metric it returns; the ratio hook passes both through here instead.
     """
 
-    order: Order | None = None
-    """The round's order from the driver; None: the configured constant."""
+    order: Order | None
+    """The round's order, as it came with the batch; None, which the loss refuses: none came."""
     p: float | Tensor | None = None
     """Order of the responses, one number or (rows,); None for another loss."""
     rows: Statistics | None = None
     """Per-sequence statistics of the Hölder loss; None for another loss."""
+    row_losses: Tensor | None = None
+    """(rows,) loss of each response, without gradient; None for another loss."""
 
 
 _current_call: ContextVar[LossCall | None] = ContextVar("holder_loss_call", default=None)
@@ -182,14 +202,17 @@ def compute_policy_loss_holder(
             "the Hölder loss needs 'seq-mean-token-mean'"
         )
     settings = loss_settings(config)
-    call = _current_call.get() or LossCall()
+    call = _current_call.get() or LossCall(order=_configured_order(settings))
     mask = response_mask.bool()
     advantage = sequence_advantage(advantages, mask)
     clip = clip_range(config)._asdict()
-    if call.order is None:
-        call.p = settings.p
-    elif isinstance(call.order, UniformOrder):
+    if isinstance(call.order, UniformOrder):
         call.p = call.order.p
+    elif call.order is None or not hasattr(call.order, "for_rows"):
+        raise ValueError(
+            f"{ORDER_KEY}: {call.order!r}; the batch has lost the round's order between driver and "
+            "actor, so p is not known: hand its non-tensor data on unchanged"
+        )
     else:
         log_ratio = (log_prob - old_log_prob).detach()
         call.p = call.order.for_rows(log_ratio, mask, advantage, **clip)
@@ -209,6 +232,7 @@ def compute_policy_loss_holder(
         else None,
         compiled=settings.compiled,
     )
+    call.row_losses = loss_per_sequence.detach()
     num_sequences, dp_size = _global_batch(config, mask)
     loss = loss_per_sequence.sum() / num_sequences * dp_size
 

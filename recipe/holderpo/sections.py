@@ -23,6 +23,22 @@ def plain(section: DictConfig | ListConfig) -> Any:
     return OmegaConf.to_container(section, resolve=True)
 
 
+def take_stand_ins_away(config: DictConfig) -> None:
+    """Set to null what stands in where this project's trainer does not run.
+
+    The loss and the advantage estimator ``holder`` read a constant of verl's own sections where
+    nobody hands them an order or the section ``advantage``, and refuse null.
+
+    Args:
+        config: of a run of this project's trainer; changed.
+    """
+    loss = config.actor_rollout_ref.actor.policy_loss
+    if "p" in loss:
+        loss.p = None
+    if config.algorithm.adv_estimator == HOLDER:
+        config.algorithm.norm_adv_by_std_in_grpo = None
+
+
 def advantage_settings(config: DictConfig) -> AdvantageSettings:
     """The section ``advantage``; masking truncated responses is the last of its transforms.
 

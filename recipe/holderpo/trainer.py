@@ -15,7 +15,6 @@ from verl.utils.config import omega_conf_to_dataclass
 from holderpo.control import Controller
 from holderpo.metrics import FAILED_PROMPTS
 from recipe.holderpo.actor_hook import (
-    ORDER_KEY,
     SECOND_MOMENT_ORDERS_KEY,
     HolderActorLoss,
     finish_metrics,
@@ -27,6 +26,7 @@ from recipe.holderpo.checks.resume import (
     read_controller_state,
     write_controller_state,
 )
+from recipe.holderpo.policy_loss import ORDER_KEY
 from recipe.holderpo.reward_extras import (
     reward_shares,
     truncated_rows,
@@ -34,7 +34,9 @@ from recipe.holderpo.reward_extras import (
 from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
 from recipe.holderpo.run.rollout_failures import check_failures
-from recipe.holderpo.sections import HOLDER, advantage_settings
+from recipe.holderpo.sections import HOLDER, advantage_settings, take_stand_ins_away
+from recipe.holderpo.skipped_updates import SkippedUpdates
+from recipe.holderpo.used_order import take_orders
 
 if TYPE_CHECKING:
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer as _Trainer
@@ -68,11 +70,19 @@ class HolderTrainerMixin(_Trainer):
     def logger(self, tracking: Any) -> None:
         self._run_logger = RunLogger(tracking, self.metrics_file, self.on_step)
 
+    def init(self) -> None:
+        """Start the workers, none of which can do without the orders of this trainer."""
+        take_stand_ins_away(self.config)
+        super().init()
+
     def on_train_begin(self) -> None:
-        """Give the actors the ratio hook."""
+        """Give the actors the ratio hook, and look at every update that they make."""
         super().on_train_begin()
         actor_config = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
-        self.actor_rollout_wg.set_loss_fn(HolderActorLoss(actor_config))
+        workers = self.actor_rollout_wg
+        workers.set_loss_fn(HolderActorLoss(actor_config))
+        self._skipped_updates = SkippedUpdates(self.config.stop_after_skipped_rounds)
+        workers.update_actor = self._skipped_updates.watched(workers.update_actor)
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         buffer = super()._build_replay_buffer()
@@ -140,7 +150,8 @@ class HolderTrainerMixin(_Trainer):
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         self.progress.now("the update of the actor")
         step = self.global_steps - 1
-        batch.extra_info[ORDER_KEY] = self.controller.order(step)
+        order, handed = self.controller.order(step), self.controller.value(step)
+        batch.extra_info[ORDER_KEY] = order
         orders = self.controller.second_moment_orders
         batch.extra_info[SECOND_MOMENT_ORDERS_KEY] = orders
         batch = super()._update_actor(batch, metrics)
@@ -148,10 +159,11 @@ class HolderTrainerMixin(_Trainer):
             self._has_updated = True
             self.on_first_update()
         finished = finish_metrics(metrics)
+        if self.config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER:
+            metrics.update(take_orders(finished, order, handed))
         statistics = take_statistics(finished, self._reward_mean, orders)
         metrics.update(finished)
-        if self.config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER:
-            metrics.update(self.controller.value(step))
+        metrics.update(self._skipped_updates.finish_round(self.global_steps))
         # Before the checkpoint of this step is written: it holds what the next round starts from.
         self.controller.update(step, statistics)
         return batch

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from holderpo.diagnostics import describe_rows, second_moment, token_clip_fractions
+from holderpo.diagnostics import (
+    describe_rows,
+    nonfinite_rows,
+    second_moment,
+    token_clip_fractions,
+)
 from holderpo.metrics import METRICS
 from holderpo.objective import token_bounds
 from holderpo.power_mean import TokenBounds
@@ -124,3 +129,27 @@ def test_the_second_moment_alone_is_the_one_of_the_description(p, dtype):
         alone = second_moment(log_ratio, mask, p, within)
         torch.testing.assert_close(alone, describe_rows(log_ratio, mask, p, within).second_moment)
         assert alone[3] == 0
+
+
+@pytest.mark.parametrize(
+    "bounds", [None, TokenBounds(torch.full((4,), -0.5), torch.full((4,), 0.5))]
+)
+def test_a_nan_among_the_tokens_reaches_every_description_of_its_row(bounds):
+    log_ratio = torch.tensor([[0.1, math.nan, 0.3, math.nan]] * 4)
+    mask = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
+    rows = describe_rows(log_ratio, mask, 2.0, bounds)
+    for values in rows:
+        assert values.isnan().tolist() == [True, False, False, True]
+    assert rows.log_ratio_max[1] == pytest.approx(0.3)
+
+
+def test_rows_that_are_not_finite_are_found_in_ratios_and_losses():
+    log_ratio = torch.zeros(6, 3)
+    log_ratio[0, 1], log_ratio[1, 0], log_ratio[2, 2], log_ratio[3, 2] = math.nan, math.inf, -1e9, 0
+    mask = torch.ones(6, 3)
+    mask[5] = 0
+    log_ratio[5] = math.nan
+    assert nonfinite_rows(log_ratio, mask).tolist() == [True, True, False, False, False, False]
+    losses = torch.tensor([0.0, 0.0, 0.0, math.nan, -math.inf, math.nan])
+    found = nonfinite_rows(log_ratio, mask, losses)
+    assert found.tolist() == [True, True, False, True, True, False]

@@ -2,29 +2,36 @@
 
 import math
 import pickle
+import threading
 
 import numpy as np
 import pytest
 import torch
+from verl.trainer.ppo import core_algos
 from verl.utils import tensordict_utils as tu
 from verl.utils.metric import Metric, reduce_metrics
 from verl.workers.config import FSDPActorConfig
 from verl.workers.utils.losses import ppo_loss
 
-from holderpo.control.order import OrderBySign, UniformOrder
+from holderpo.control.order import ClipAwareOrder, OrderBySign, UniformOrder
+from holderpo.control.rules import SIDES
 from holderpo.diagnostics import describe_rows
 from holderpo.metrics import METRICS
 from holderpo.objective import CLIP_LEVELS
 from recipe.holderpo.actor_hook import (
-    ORDER_KEY,
     ROW_FRAC,
     SECOND_MOMENT_ORDERS_KEY,
     HolderActorLoss,
     finish_metrics,
     take_statistics,
 )
-from recipe.holderpo.policy_loss import HolderLossConfig
+from recipe.holderpo.policy_loss import (
+    ORDER_KEY,
+    HolderLossConfig,
+    compute_policy_loss_holder,
+)
 from recipe.holderpo.reward_extras import SHARES
+from recipe.holderpo.used_order import take_orders
 
 NUM_ROWS, PROMPT, RESPONSE = 8, 3, 5
 
@@ -34,15 +41,30 @@ def jagged(rows):
 
 
 def micro_batch(
-    rows, *, p, global_batch_size=NUM_ROWS, empty=(), second_moment_orders=(), spread=1.0
+    rows,
+    *,
+    p,
+    global_batch_size=NUM_ROWS,
+    empty=(),
+    second_moment_orders=(),
+    spread=1.0,
+    sign=None,
+    broken=(),
 ):
-    """What the engine hands to the loss: jagged tensors over whole sequences and responses."""
+    """What the engine hands to the loss: jagged tensors over whole sequences and responses.
+
+    ``p`` is a number, an order, or None for a batch that has lost it; ``empty`` rows are padding,
+    ``broken`` ones have a NaN, and a ``sign`` is that of all advantages.
+    """
     generator = torch.Generator().manual_seed(0)
     old = -torch.rand(NUM_ROWS, RESPONSE, generator=generator)
     ratios = spread * torch.randn(NUM_ROWS, RESPONSE, generator=generator)
     advantage = torch.randn(NUM_ROWS, 1, generator=generator).expand(-1, RESPONSE)
+    if sign is not None:
+        advantage = sign * advantage.abs()
     mask = torch.ones(NUM_ROWS, RESPONSE, dtype=torch.int64)
     mask[list(empty)] = 0
+    ratios[list(broken), 1] = torch.nan
     whole = torch.zeros(NUM_ROWS, PROMPT + RESPONSE)
     # Log-probabilities are shifted by one: position t holds that of token t + 1.
     whole[:, PROMPT - 1 : -1] = old + ratios
@@ -60,14 +82,14 @@ def micro_batch(
             "batch_num_tokens": int(mask.sum()),
             "global_batch_size": global_batch_size,
             SECOND_MOMENT_ORDERS_KEY: second_moment_orders,
-            **(
-                {}
-                if p is None
-                else {ORDER_KEY: p if isinstance(p, OrderBySign) else UniformOrder(p)}
-            ),
+            **({} if p is None else {ORDER_KEY: order_of(p)}),
         },
     )
     return {"log_probs": jagged(whole[rows])}, data, ratios[rows], mask[rows].bool()
+
+
+def order_of(p):
+    return UniformOrder(p) if isinstance(p, float) else p
 
 
 def hook(**policy_loss):
@@ -83,8 +105,33 @@ def hook(**policy_loss):
 
 def test_p_comes_from_the_batch():
     rows = torch.arange(NUM_ROWS)
-    losses = {p: hook(p=1.0)(*micro_batch(rows, p=p)[:2])[0].item() for p in (None, 1.0, -2.0)}
-    assert losses[None] == losses[1.0] != losses[-2.0]
+    losses = {p: hook(p=1.0)(*micro_batch(rows, p=p)[:2])[0].item() for p in (1.0, -2.0)}
+    assert losses[1.0] != losses[-2.0]
+    assert hook(p=-2.0)(*micro_batch(rows, p=1.0)[:2])[0].item() == losses[1.0]
+
+
+def test_a_batch_without_its_order_is_refused_whatever_is_configured():
+    with pytest.raises(ValueError, match=r"holder_order: None; the batch has lost"):
+        hook(p=1.0)(*micro_batch(torch.arange(NUM_ROWS), p=None)[:2])
+    vanilla = hook(loss_mode="vanilla")
+    vanilla(*micro_batch(torch.arange(NUM_ROWS), p=None)[:2])
+
+
+def test_a_loss_that_does_not_see_its_call_is_refused_whatever_is_configured(monkeypatch):
+    found = []
+
+    def in_a_thread(**arguments):
+        thread = threading.Thread(
+            target=lambda: found.append(compute_policy_loss_holder(**arguments))
+        )
+        thread.start()
+        thread.join()
+        return found[-1]
+
+    monkeypatch.setitem(core_algos.POLICY_LOSS_REGISTRY, "holder", in_a_thread)
+    with pytest.raises(RuntimeError, match="holder_order: the loss 'holder' was computed without"):
+        hook(p=1.0)(*micro_batch(torch.arange(NUM_ROWS), p=2.0)[:2])
+    assert len(found) == 1
 
 
 def test_the_hook_survives_pickling():
@@ -100,7 +147,9 @@ def test_any_other_loss_is_verls_own():
     expected, _ = ppo_loss(vanilla.config, *micro_batch(rows, p=2.0)[:2])
     assert loss == expected
     assert "holder/log_ratio_std" in metrics
+    assert "holder/nonfinite_frac" in metrics
     assert "holder/ess_frac" not in metrics
+    assert not any(name.startswith("holder/p") for name in metrics)
 
 
 def test_the_weights_of_a_users_aggregation_are_not_made_up():
@@ -111,12 +160,14 @@ def test_the_weights_of_a_users_aggregation_are_not_made_up():
 
 
 def test_every_metric_of_the_table_is_logged_for_the_power_mean():
-    elsewhere = {"holder/p", "holder/p_positive", "holder/p_negative", "group/no_signal_frac"}
+    elsewhere = {"group/no_signal_frac", "actor/skipped_updates", "rollout/failed_prompts"}
+    elsewhere |= {f"holder/p{of}" for of in ("", "_positive", "_negative", "_min", "_max")}
     elsewhere |= {f"reward/{key}_frac" for key in SHARES}
     order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
     _, metrics = hook()(*micro_batch(torch.arange(NUM_ROWS), p=order)[:2])
     ours = {name for name in metrics if name.startswith("holder/")}
     ours -= {ROW_FRAC, f"{ROW_FRAC}_positive", f"{ROW_FRAC}_negative"}
+    ours -= {f"holder/p_{side}_{kind}" for side in SIDES for kind in ("min", "max")}
     assert ours == {metric.name for metric in METRICS} - elsewhere
 
 
@@ -133,6 +184,9 @@ def collect(call, splits, **batch):
     )
     finished = finish_metrics(reduced)
     assert not any("holder" in name for name in reduced)
+    if call.config.policy_loss.loss_mode == "holder":
+        p = batch["p"]
+        finished |= take_orders(finished, order_of(p), {"holder/p": p} if p == 2.0 else {})
     return finished
 
 
@@ -208,8 +262,99 @@ def test_the_weights_are_those_of_the_held_ratios_with_token_clipping():
     assert finished["holder/log_ratio_std"] == pytest.approx(free["holder/log_ratio_std"])
 
 
-def test_a_batch_of_padding_alone_has_no_metrics():
-    assert collect(hook(), 2, p=2.0, empty=tuple(range(NUM_ROWS))) == {}
+def test_a_batch_of_padding_alone_has_no_metrics_but_the_count_of_broken_responses():
+    finished = collect(hook(), 2, p=2.0, empty=tuple(range(NUM_ROWS)))
+    assert finished == {"holder/nonfinite_frac": 0.0}
+
+
+BY_SIGN = OrderBySign(positive=UniformOrder(-1.7), negative=UniformOrder(2.3))
+
+
+@pytest.mark.parametrize("splits", [1, 4, 8])
+@pytest.mark.parametrize(
+    ("p", "sign", "expected"),
+    [
+        (0.1, None, {"positive": (0.1, 0.1), "negative": (0.1, 0.1)}),
+        (0.1, 1, {"positive": (0.1, 0.1), "negative": None}),
+        (0.1, 0, {"positive": (0.1, 0.1), "negative": None}),
+        (math.inf, None, {"positive": (math.inf, math.inf), "negative": (math.inf, math.inf)}),
+        (BY_SIGN, None, {"positive": (-1.7, -1.7), "negative": (2.3, 2.3)}),
+        (BY_SIGN, -1, {"positive": None, "negative": (2.3, 2.3)}),
+    ],
+)
+def test_the_orders_used_are_reported_by_sign_over_real_rows(p, sign, expected, splits):
+    """Rows 0 and 1 are padding: with four or eight micro-batches some hold nothing else."""
+    metrics = {}
+    for rows in torch.arange(NUM_ROWS).chunk(splits):
+        _, found = hook()(*micro_batch(rows, p=p, sign=sign, empty=(0, 1))[:2])
+        for name in (name for name in found if name.startswith("holder/p_")):
+            metrics.setdefault(name, found[name].init_list()).append(found[name])
+    reduced = reduce_metrics({name: [Metric.aggregate_dp([m])] for name, m in metrics.items()})
+    for side, ends in expected.items():
+        low, high = (reduced[f"holder/p_{side}_{kind}"] for kind in ("min", "max"))
+        if ends is None:
+            assert (low, high) == (math.inf, -math.inf)
+        elif isinstance(p, float):
+            assert (low, high) == ends, "a number comes back as it was sent"
+        else:
+            assert (low, high) == pytest.approx(ends, rel=1e-7)
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_orders_are_reduced_over_ranks_and_mini_batches_of_which_some_lack_a_sign(num_ranks):
+    """One mini-batch of each sign; with two ranks, rows of padding are all that one of them has."""
+    by_name = {}
+    for sign in (1, -1):
+        ranks = {}
+        for rows in torch.arange(NUM_ROWS).chunk(num_ranks):
+            micro = micro_batch(rows, p=BY_SIGN, sign=sign, empty=(0, 1, 2, 3))
+            for name, metric in hook()(*micro[:2])[1].items():
+                if name.startswith("holder/p_"):
+                    ranks.setdefault(f"actor/{name}", []).append(metric)
+        for name, metrics in ranks.items():
+            by_name.setdefault(name, []).append(Metric.aggregate_dp(metrics))
+    reduced = reduce_metrics(by_name)
+    reduced |= {f"actor/{ROW_FRAC}": 0.5, "actor/holder/log_ratio_max": 1.0}
+    handed = {"holder/p_positive": -1.7, "holder/p_negative": 2.3}
+    logged = take_orders(finish_metrics(reduced), BY_SIGN, handed)
+    assert logged["holder/p_positive"] == pytest.approx(-1.7, rel=1e-7)
+    assert logged["holder/p_negative"] == pytest.approx(2.3, rel=1e-7)
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_an_order_for_each_response_is_logged_by_mean_and_extremes(splits):
+    order = ClipAwareOrder(clip_frac_max=0.9, low=-3.0, high=-1.0)
+    finished = collect(hook(), splits, p=order, empty=(2,), spread=0.3)
+    assert not finished.keys() & {"holder/p", "holder/p_positive", "holder/p_negative"}
+    low, mean, high = (finished[f"holder/p_{name}"] for name in ("min", "mean", "max"))
+    assert -3.0 <= low < mean < high <= -1.0
+
+
+def test_the_hook_must_have_been_called():
+    with pytest.raises(RuntimeError, match="did not compute its loss through HolderActorLoss"):
+        finish_metrics({"actor/pg_loss": 0.1})
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+@pytest.mark.parametrize("loss_mode", ["holder", "vanilla", "gspo"])
+def test_responses_that_are_not_finite_are_counted_for_every_loss(loss_mode, splits):
+    call = hook(loss_mode=loss_mode)
+    assert collect(call, splits, p=2.0, empty=(2,))["holder/nonfinite_frac"] == 0.0
+    finished = collect(call, splits, p=2.0, empty=(2,), broken=(2, 3, 6))
+    # Row 2 is padding, whatever stands in it.
+    assert finished["holder/nonfinite_frac"] == pytest.approx(2 / 7)
+    assert math.isnan(finished["holder/log_ratio_min"])
+    assert math.isnan(finished["holder/log_ratio_max"])
+
+
+def test_a_loss_that_is_broken_as_a_whole_counts_all_its_responses():
+    call = hook()
+    outputs, data, _, _ = micro_batch(torch.arange(NUM_ROWS), p=2.0, empty=(2,))
+    entropy = outputs["log_probs"].detach().clone()
+    entropy.values().fill_(torch.nan)
+    loss, metrics = call({**outputs, "entropy": entropy}, data)
+    assert math.isnan(loss)
+    assert metrics["holder/nonfinite_frac"].aggregate() == pytest.approx(7 / 8)
 
 
 def test_saturated_responses_are_counted():

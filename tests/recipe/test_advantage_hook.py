@@ -1,7 +1,9 @@
 """The advantage hook behind verl's estimator signature."""
 
 import numpy as np
+import pytest
 import torch
+from omegaconf import OmegaConf
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from holderpo.advantage import AdvantageSettings
@@ -63,3 +65,18 @@ def test_what_the_reward_manager_calls_truncated_is_dropped_in_the_order_of_the_
         advantages, _ = compute_holder_advantage(rewards, mask, index)
     # Rows 0 and 3 fill the length, but ended there.
     assert [row for row in range(6) if advantages[row].any()] == [0, 3, 4]
+
+
+@pytest.mark.parametrize("make", [dict, OmegaConf.create])
+def test_under_this_projects_trainer_the_settings_must_come_with_the_call(make):
+    rewards, mask, index = batch()
+    taken_away = make({"norm_adv_by_std_in_grpo": None})
+    with pytest.raises(ValueError, match=r"norm_adv_by_std_in_grpo: null, .*_compute_advantage"):
+        compute_holder_advantage(rewards, mask, index, config=taken_away)
+    settings = AdvantageSettings(normalize_by_std=False)
+    with advantage_call(AdvantageCall(settings, max_response_tokens=6)):
+        ours, _ = compute_holder_advantage(rewards, mask, index, config=taken_away)
+    verls, _ = compute_holder_advantage(
+        rewards, mask, index, config=make({"norm_adv_by_std_in_grpo": False})
+    )
+    torch.testing.assert_close(ours, verls)

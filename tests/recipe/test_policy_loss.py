@@ -1,5 +1,6 @@
 """The loss behind verl's signature: equal to verl's own, invariant, and refusing the rest."""
 
+import contextlib
 import math
 
 import pytest
@@ -41,15 +42,19 @@ def rows(num_rows=24, num_tokens=13, dtype=torch.float64, seed=0):
     return {"log_prob": new, "old_log_prob": old, "advantages": advantages, "response_mask": mask}
 
 
-def loss_and_gradient(function, data, config, splits=1, dp_size=1, **call):
-    """Value and gradient as verl's engine accumulates them over micro-batches and ranks."""
+def loss_and_gradient(function, data, config, splits=1, dp_size=1, order=None):
+    """Value and gradient as verl's engine accumulates them over micro-batches and ranks.
+
+    With an order as under this project's trainer, without one as under verl's own entry point.
+    """
     leaf = data["log_prob"].clone().requires_grad_()
     total = 0.0
     config.global_batch_info.update(dp_size=dp_size, global_batch_size=len(leaf))
     config.global_batch_info["batch_num_tokens"] = data["response_mask"].sum()
     for chunk in torch.arange(len(leaf)).chunk(splits):
         part = {name: value[chunk] for name, value in data.items()}
-        with loss_call(LossCall(**call)):
+        call = contextlib.nullcontext() if order is None else loss_call(LossCall(order=order))
+        with call:
             loss, _ = function(
                 **{**part, "log_prob": leaf[chunk]},
                 loss_agg_mode="seq-mean-token-mean",
@@ -156,6 +161,24 @@ def test_the_drivers_order_wins_over_the_configured_one():
     assert handed[0] != other[0]
 
 
+@pytest.mark.parametrize("lost", [None, 2.0, "2.0"])
+def test_a_call_that_lost_its_order_does_not_fall_back_on_the_configured_one(lost):
+    with (
+        loss_call(LossCall(order=lost)),
+        pytest.raises(ValueError, match=r"holder_order: .*lost the round's order"),
+    ):
+        compute_policy_loss_holder(**rows(), config=actor_config(p=1.0))
+
+
+def test_without_a_configured_order_every_call_must_bring_one():
+    data, config = rows(), actor_config(p=None)
+    with pytest.raises(ValueError, match=r"policy_loss\.p: null, .*HolderActorLoss"):
+        compute_policy_loss_holder(**data, config=config)
+    handed = loss_and_gradient(compute_policy_loss_holder, data, config, order=UniformOrder(2.0))
+    configured = loss_and_gradient(compute_policy_loss_holder, data, actor_config(p=2.0))
+    assert handed[0] == configured[0]
+
+
 def test_an_order_by_sign_is_each_rows_own_order():
     data, config = rows(), actor_config()
     order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
@@ -217,6 +240,8 @@ def test_a_users_aggregation_is_one_dotted_name():
         compute_policy_loss_holder, data, actor_config(), order=UniformOrder(math.inf)
     )
     assert value == pytest.approx(infinite, rel=1e-12)
+    with pytest.raises(ValueError, match=r"policy_loss\.p: 'two'; give a number or null"):
+        HolderLossConfig(p="two")
     with pytest.raises(ValueError, match=r"policy_loss\.aggregate.*power_mean"):
         HolderLossConfig(aggregate="powr_mean")
 
@@ -251,11 +276,12 @@ def test_importance_weights_of_sequences_multiply_their_losses():
 
 
 def test_statistics_reach_the_hook():
-    call = LossCall()
+    call = LossCall(order=UniformOrder(1.5))
     with loss_call(call):
-        _, metrics = compute_policy_loss_holder(**rows(), config=actor_config(p=1.5))
+        loss, metrics = compute_policy_loss_holder(**rows(), config=actor_config())
     assert call.p == 1.5
-    assert call.rows.log_rho.shape == (24,)
+    assert call.rows.log_rho.shape == call.row_losses.shape == (24,)
+    assert call.row_losses.mean() == pytest.approx(loss.item())
     share = (call.rows.clipped_high | call.rows.clipped_low).float().mean().item()
     assert metrics["actor/pg_clipfrac"] == pytest.approx(share)
 

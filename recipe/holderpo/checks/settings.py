@@ -196,6 +196,11 @@ def _divides(config: DictConfig, field: str, rows: int) -> Iterator[str]:
 
 
 def _run(config: DictConfig) -> Iterator[str]:
+    limit = config.stop_after_skipped_rounds
+    if limit is not None and not _is_count(limit):
+        yield (
+            f"stop_after_skipped_rounds: {limit!r}; give a whole number of rounds above 0, or null"
+        )
     yield from resume_problems(config)
     if not config.trainer.validation_data_dir:
         yield "trainer.validation_data_dir: null; the report reads it, give a folder"

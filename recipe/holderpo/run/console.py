@@ -24,6 +24,7 @@ from holderpo.metrics import (
     P,
 )
 from holderpo.studies.runs import held_out_accuracies
+from recipe.holderpo.run.trouble import Reminder, trouble
 
 if TYPE_CHECKING:
     from recipe.holderpo.checks.plan import Plan
@@ -55,6 +56,7 @@ class Console:
         os.dup2(log, 2)
         os.close(log)
         self._bar: tqdm | None = None
+        self._reminder = Reminder()
 
     def say(self, text: str) -> None:
         """Print a line above the bar, and into the log."""
@@ -80,11 +82,13 @@ class Console:
         )
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Advance the bar and print the step's line."""
+        """Advance the bar, print the step's line, and what is wrong with the step below it."""
         if self._bar is not None and step > 0:
             self._bar.set_postfix_str(_short(metrics), refresh=False)
             self._bar.update(step - self._bar.n if not self._bar.disable else 0)
         self.say(step_line(step, metrics))
+        for line in self._reminder.due(step, trouble(metrics)):
+            self.say(f"warning    {line}")
 
     def phase(self, name: str, seconds: float) -> None:
         """Say that a phase of the start has ended."""

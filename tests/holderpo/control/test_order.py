@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from holderpo.control.order import ClipAwareOrder, OrderBySign, UniformOrder
+from holderpo.control.order import ClipAwareOrder, OrderBySign, UniformOrder, order_range
 from holderpo.diagnostics import describe_rows
 from holderpo.objective import clipped_surrogate
 from tests.holderpo.samples import gaussian
@@ -138,3 +138,27 @@ def test_no_gradient_flows_through_an_order():
     ).loss
     loss.sum().backward()
     assert log_prob.grad.isfinite().all()
+
+
+class MyOrder:
+    """A user's; it declares what its attributes say."""
+
+    def __init__(self, **declared):
+        vars(self).update(declared)
+
+
+@pytest.mark.parametrize(
+    ("order", "positive", "negative"),
+    [
+        (UniformOrder(2.0), (2.0, 2.0), (2.0, 2.0)),
+        (ClipAwareOrder(0.3, -2.0, -1.0), (-2.0, -1.0), (-2.0, -1.0)),
+        (OrderBySign(UniformOrder(-1.0), ClipAwareOrder(0.3)), (-1.0, -1.0), (0.0, 1.0)),
+        (MyOrder(low=-3, high=3), (-3.0, 3.0), (-3.0, 3.0)),
+        (MyOrder(high=3.5), (-math.inf, 3.5), (-math.inf, 3.5)),
+        (MyOrder(), (-math.inf, math.inf), (-math.inf, math.inf)),
+        (MyOrder(low="small", high=None), (-math.inf, math.inf), (-math.inf, math.inf)),
+    ],
+)
+def test_an_order_declares_its_range(order, positive, negative):
+    assert order_range(order, "positive") == positive
+    assert order_range(order, "negative") == negative
