@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recipe.holderpo.run.processes import open_segments
+from recipe.holderpo.run.process_tree import open_segments
 from tests.e2e import pauses
 from tests.e2e.conftest import LAUNCH_SECONDS, MAIN, REPOSITORY, end, still_running
 

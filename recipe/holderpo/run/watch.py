@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from recipe.holderpo.run.console import Console
-from recipe.holderpo.run.processes import Guardian, ProcessTree
+from recipe.holderpo.run.process_tree import Guardian, ProcessTree
 from recipe.holderpo.run.progress import Progress
 
 _LOOK_SECONDS = 1.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recipe.holderpo.run.processes import ProcessTree, is_alive
+from recipe.holderpo.run.process_tree import ProcessTree, is_alive
 from tests.e2e.conftest import REPOSITORY, end, still_running
 
 # A process with a child, both asleep; it prints the child's number.
@@ -103,7 +103,7 @@ def test_shared_memory_of_a_killed_process_is_removed_and_that_of_others_is_not(
 
 DRIVER = """
 import os, subprocess, sys, time
-from recipe.holderpo.run.processes import Guardian
+from recipe.holderpo.run.process_tree import Guardian
 guardian = Guardian(1, "failed: killed; go on with: this")
 child = subprocess.Popen([sys.executable, "-c", {parent!r}], stdout=subprocess.PIPE)
 print(child.pid, int(child.stdout.readline()), guardian.pid, flush=True)
