@@ -1,15 +1,7 @@
-r"""From a response to the text that is compared.
+r"""One spelling of the many ways in which an answer is typed, in LaTeX, Unicode or plain text.
 
-``extract_answer`` finds the answer: the last complete box or the last closed pair of answer tags.
-Nothing outside of them counts, and nothing of the prompt: the caller passes the response alone. It
-takes time linear in the length of the response, at most ``SEARCHED_CHARACTERS``. A box that is
-never closed is no answer, but it does not take an earlier complete one back: a response cut off
-while it repeats its answer has given it. Where a truncated response should earn nothing at all,
-the reward manager sees to that; it knows the number of tokens.
-
-``clean`` gives the many ways the same answer is typed, in LaTeX, Unicode or plain text, one
-spelling. It is applied to both sides before they are compared, ``clean_gold`` once when a data set
-is prepared. Neither changes a value; what is a number, a list or a unit is decided by ``quick``.
+``clean`` is applied to both sides before they are compared, ``clean_gold`` once when a data set is
+prepared. Neither changes a value; what is a number, a list or a unit is decided by ``quick``.
 """
 
 from __future__ import annotations
@@ -17,83 +9,8 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
-
-# A response is searched from its end; an answer further away than this is not found.
-SEARCHED_CHARACTERS = 65_536
-
-# A box opens (a backslash may be doubled), an escaped character (\{ is no brace), or a brace.
-_BOX_TOKEN = re.compile(r"(\\{1,2}(?:boxed|fbox)\s*\{)|\\.|([{}])", re.DOTALL)
-# \boxed 5: LaTeX boxes what follows; here one run of digits or one letter.
-_BARE = re.compile(r"\\boxed\s+(-?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
-_OPEN_TAG, _CLOSE_TAG = "<answer>", "</answer>"
-
-Span = tuple[int, int]
-
-
-def extract_answer(response: str) -> str | None:
-    r"""The answer of a response: its last complete ``\boxed{...}`` or ``<answer>...</answer>``.
-
-    Whichever of the two ends last counts, also if it is empty: a response that ends in an empty
-    box has no answer. A box inside the tags, or tags inside the box, hold the answer. Of nested
-    boxes the outer one counts. ``\fbox{...}`` and ``\boxed 5`` are boxes too.
-
-    Args:
-        response: what the model wrote, without the prompt; searched are the last
-            ``SEARCHED_CHARACTERS`` characters.
-
-    Returns:
-        The answer, stripped, of any length (``quick.MAX_ANSWER_CHARACTERS`` are compared); none if
-        there is none or it is empty.
-    """
-    text = response[-SEARCHED_CHARACTERS:]
-    box, tag = _last_box(text), _last_tag(text)
-    if box is None and tag is None:
-        return None
-    if box is None or (tag is not None and tag[1] + len(_CLOSE_TAG) > box[1]):
-        assert tag is not None
-        return _within(text[slice(*tag)], _last_box)
-    return _within(text[slice(*box)], _last_tag)
-
-
-def _within(content: str, last: Callable[[str], Span | None]) -> str | None:
-    """The content, or what is marked inside of it."""
-    inner = last(content)
-    return (content if inner is None else content[slice(*inner)]).strip() or None
-
-
-def _last_box(text: str) -> Span | None:
-    """Start and end of the content of the box that is closed last."""
-    last: Span | None = None
-    opened: list[int] = []  # Where each open brace's content starts; -1 for a brace of no box.
-    first = min((text.find(name) for name in ("\\boxed", "\\fbox") if name in text), default=-1)
-    if first < 0:
-        return None
-    for match in _BOX_TOKEN.finditer(text, first):
-        if match[1]:
-            opened.append(match.end())
-        elif match[2] == "{":
-            opened.append(-1)
-        elif match[2] == "}" and opened:
-            start = opened.pop()
-            if start >= 0:
-                last = (start, match.start())
-    for match in _BARE.finditer(text, last[1] if last else first):
-        last = match.span(1)
-    return last
-
-
-def _last_tag(text: str) -> Span | None:
-    """Start and end of the content of the last closed pair of answer tags."""
-    # Not lower(): it changes the length of some texts.
-    lowered = re.sub("[A-Z]+", lambda m: m[0].lower(), text)
-    opening = lowered.rfind(_OPEN_TAG, 0, max(lowered.rfind(_CLOSE_TAG), 0))
-    if opening < 0:
-        return None
-    start = opening + len(_OPEN_TAG)
-    return start, lowered.find(_CLOSE_TAG, start)
-
 
 _SUPERSCRIPT = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUBSCRIPT = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
@@ -188,7 +105,8 @@ _REWRITES = [
         (r"(?<!\\)\\ ", " "),
         (r"\\q?quad(?![a-zA-Z])|(?<!\\)~|\\(?:thinspace|enspace|hfill)(?![a-zA-Z])", " "),
         (r"\\(?:neg)?(?:thin|med|thick)space(?![a-zA-Z])", " "),
-        (r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?", ""),
+        (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?", ""),
+        (r"\\colon(?![a-zA-Z])", ":"),
         (r"\s+", " "),
         # One name for each symbol.
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
@@ -268,7 +186,6 @@ _LEAD_IN = re.compile(
     r"answer\s*(?:is|:|=)\s*:?\s*(\})?",
     re.IGNORECASE,
 )
-_TRAILING = re.compile(r"(?:\s|[.,;:](?!\w)|\\\\)+$")
 
 
 # A gold is compared with every answer of its group.
@@ -297,7 +214,7 @@ def clean(text: str) -> str:
     above, over, below = text.partition("\\over ")
     if over and above.count("{") == above.count("}"):
         text = f"\\frac{{{above.strip()}}}{{{below.strip()}}}"
-    return _TRAILING.sub("", _without_outer_braces(_TRAILING.sub("", text.strip())))
+    return _without_trailing(_without_outer_braces(_without_trailing(text.strip())))
 
 
 def _rest_of_text(lead_in: re.Match[str]) -> str:
@@ -311,6 +228,15 @@ def _raised(mark: str, text: str) -> str:
 
 def _mapped(characters: str, table: dict[str, str]) -> str:
     return "".join(table[character] for character in characters)
+
+
+def _without_trailing(text: str) -> str:
+    r"""Without a full stop, a comma or the like, blanks and ``\\`` at its end."""
+    before = None
+    while text != before:
+        before = text
+        text = text.rstrip().rstrip(".,;:").removesuffix("\\\\")
+    return text
 
 
 def _without_outer_braces(text: str) -> str:

@@ -18,7 +18,8 @@ from enum import StrEnum
 from numbers import Real
 from typing import Any
 
-from holderpo.grading.answer_text import clean_gold, extract_answer
+from holderpo.grading.answer_text import clean_gold
+from holderpo.grading.boxes import extract_answer
 from holderpo.grading.pool import shared_pool
 from holderpo.grading.quick import MAX_ANSWER_CHARACTERS, quick_match
 from holderpo.grading.structure import depth_of
@@ -41,7 +42,7 @@ class Status(StrEnum):
     WRONG = "wrong"
     """Understood, and equal to none."""
     NO_ANSWER = "no_answer"
-    """Nothing in a box or in answer tags, or nothing inside them."""
+    """Nothing in a box or in answer tags, nothing inside them, or a last box that never closes."""
     UNPARSEABLE = "unparseable"
     """An answer was given that cannot be read as mathematics and is not the gold's text either."""
     TIMEOUT = "timeout"
@@ -75,8 +76,8 @@ def grade(
     r"""Grade one response.
 
     Args:
-        response: what the model wrote, without the prompt. Its last complete ``\boxed{}`` or
-            closed ``<answer>`` tags hold the answer; nothing else counts.
+        response: what the model wrote, without the prompt. Its last ``\boxed{}`` (or several beside
+            each other) or closed ``<answer>`` tags hold the answer; nothing else counts.
         gold: the gold answer, or several of which any is right; numbers may be numbers.
         timeout_seconds: wall clock, from the moment a grading process has the answer.
 

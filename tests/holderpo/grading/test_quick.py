@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from holderpo.grading.answer_text import clean_gold, extract_answer
+from holderpo.grading.answer_text import clean_gold
+from holderpo.grading.boxes import extract_answer
 from holderpo.grading.quick import MAX_ANSWER_CHARACTERS, quick_match
 from tests.holderpo.grading.math_files import NAMES, answer_table, decision_of, stored_answers
 
