@@ -13,9 +13,10 @@ _SUBSCRIPT = r"(?:\s*_\s*(?:\{[^{}]*\}|\w)|')"
 _NAME = (
     rf"(?:\\(?!frac|sqrt|sin|cos|tan|cot|sec|csc|log|ln|pi|pm)[a-zA-Z]++|[a-zA-Z]++){_SUBSCRIPT}*+"
 )
+_NO_CLAUSE = r"(?![^{}]*\b(?:not|where|when|if|unless|except)\b)"
 # Atomic: a name has one reading, so that a long text that is none fails at once.
 _VALUE = (
-    rf"(?>\\text\s*\{{[^{{}}]*\}}{_SUBSCRIPT}*(?:\s*\([^()=]*\))?"
+    rf"(?>\\text\s*\{{{_NO_CLAUSE}[^{{}}]*\}}{_SUBSCRIPT}*(?:\s*\([^()=]*\))?"
     rf"|{_NAME}(?:\s*\^\s*\{{-1\}})?(?:\s*\([^()=]*\))?"
     rf"|\\(?:sin|cos|tan|cot|sec|csc|log|ln)\s*\(?\s*{_NAME}\s*\)?"
     r"|m?\s*\\(?:angle|triangle|measuredangle)\s*[A-Z][A-Z\s]*"

@@ -104,7 +104,10 @@ _NO_UNIT = re.compile(
     r"not?|nor|or|and|than|more|less|least|most|fewer|to|between|over|under|above|below|is|are|isnt"
     r"|was|be|wrong|incorrect|false|if|when|where|except|but|minus|plus|times|divided|half|twice"
     r"|hundred|thousand|million|billion|dozen|mod|modulo|maybe|either|neither|instead|unless"
+    r"|provided|given|assuming|since|because|whenever|otherwise|else"
 )
+# And in front of others.
+_NO_FIRST_WORD = re.compile(r"for|with|as|such")
 _UNIT_TOKEN = re.compile(r"(/)|([a-z$%¢°]+)\s*(?:\^\s*(-?\d+))?")
 
 
@@ -281,6 +284,8 @@ def same_unit(left: str, right: str) -> bool:
 def _may_be_unit(tail: str, head: str) -> bool:
     words = re.findall(r"[a-z]+", tail.lower())
     if any(_NO_UNIT.fullmatch(word) for word in words) or len(words) > 6:
+        return False
+    if words and _NO_FIRST_WORD.fullmatch(words[0]):
         return False
     if not words:
         return bool(re.search(r"[\\$¢%]", tail))

@@ -65,7 +65,7 @@ def match_named(answer: str, gold: str, compare: Compare) -> Decision:
     Returns:
         The decision, or :data:`~holderpo.grading.words.NOT_MINE`.
     """
-    left, right = _named(answer), _named(gold)
+    left, right = named_values(answer), named_values(gold)
     if left is None and right is None:
         return NOT_MINE
     if left is not None and right is not None:
@@ -88,7 +88,7 @@ def match_named(answer: str, gold: str, compare: Compare) -> Decision:
     return match_ordered(*((values, parts) if named is left else (parts, values)), compare)
 
 
-def _named(text: str) -> dict[str, str] | None:
+def named_values(text: str) -> dict[str, str] | None:
     """Values by name, of at least two different names."""
     pair = _NAMED_TUPLE.fullmatch(text)
     if pair:
@@ -109,7 +109,7 @@ def match_lists(answer: str, gold: str, compare: Compare) -> Decision:
     Returns:
         The decision, or :data:`~holderpo.grading.words.NOT_MINE`.
     """
-    left, right = _elements(answer), _elements(gold)
+    left, right = elements(answer), elements(gold)
     if left is None and right is None:
         return NOT_MINE
     if left is not None and right is not None:
@@ -121,7 +121,7 @@ def match_lists(answer: str, gold: str, compare: Compare) -> Decision:
     return False
 
 
-def _elements(text: str) -> list[str] | None:
+def elements(text: str) -> list[str] | None:
     r"""The members of a set or of a bare list; none for anything else."""
     text = _COMMA_AND.sub(r" \1 ", text)
     inside = bracketed(text)

@@ -27,6 +27,7 @@ from holderpo.grading.parts import (
     match_tuples,
     match_unions,
 )
+from holderpo.grading.qualifiers import match_qualified
 from holderpo.grading.structure import bracketed, depth_of
 from holderpo.grading.words import (
     NOT_MINE,
@@ -100,7 +101,7 @@ def _is_monstrous(text: str) -> bool:
 
 
 def match(answer: str, gold: str, leaf: Leaf, roughly: Leaf) -> bool | None:
-    r"""Compare two cleaned texts by their structure.
+    r"""Compare two cleaned texts, each with clauses such as ``for all x`` or without.
 
     Args:
         answer: cleaned.
@@ -111,6 +112,16 @@ def match(answer: str, gold: str, leaf: Leaf, roughly: Leaf) -> bool | None:
     Returns:
         Whether they are equal; none if a part could not be decided.
     """
+
+    def compare(a: str, g: str) -> bool | None:
+        return _match(a, g, leaf, roughly)
+
+    qualified = match_qualified(answer, gold, compare)
+    return compare(answer, gold) if qualified == NOT_MINE else qualified  # type: ignore[return-value]
+
+
+def _match(answer: str, gold: str, leaf: Leaf, roughly: Leaf) -> bool | None:
+    """Compare by structure; as :func:`match`."""
     if _bare(answer) == _bare(gold):
         return bool(gold)
     if not answer or not gold:
@@ -122,7 +133,7 @@ def match(answer: str, gold: str, leaf: Leaf, roughly: Leaf) -> bool | None:
     answer, gold = without_choice(symbol_of(answer)), symbol_of(gold)
 
     def compare(a: str, g: str) -> bool | None:
-        return match(a, g, leaf, roughly)
+        return _match(a, g, leaf, roughly)
 
     named = match_named(answer, gold, compare)
     if named != NOT_MINE:

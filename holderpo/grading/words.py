@@ -31,7 +31,9 @@ _BASE_NAMES = {
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?")
 _LETTER = re.compile(r"(?:option|choice|answer|part)?\s*\(?\s*([A-Za-z])\s*\)?\s*[.:]?", re.I)
 _CHOSEN = re.compile(r"(?:\(([A-Z])\)|([A-Z])\)|([A-Z])[.:])\s*(\S.*)", re.DOTALL)
-_OTHER_CHOICE = re.compile(r"\b(?:or|and|not|nor)\b|\([A-Z]\)|^\W*[A-Z]\W*$")
+_OTHER_CHOICE = re.compile(
+    r"\b(?:or|and|not|nor)\b|\([A-Z]\)|^\W*[A-Z]\W*$|^(?:if|unless|when|for|where)\b"
+)
 _PREFIX = re.compile(r"\\text\s*\{\s*\(([A-H])\)\s*\}\s*|\(([A-H])\)\s*", re.DOTALL)
 _TIME = re.compile(r"0?(\d{1,2})(?::(\d\d)(?::(\d\d))?(am|pm)?|(am|pm))")
 _LEFT_SIDE = re.compile(r"^(?:[a-zA-Z]|\\text\s*\{[^{}]*\}|[a-zA-Z\s]{2,20})\s*=\s*")

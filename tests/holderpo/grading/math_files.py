@@ -1,4 +1,4 @@
-"""Where the shared mathematics data lie during development, and the two tables of answers."""
+"""Where the shared mathematics data lie during development, and the tables of answers."""
 
 import functools
 import json
@@ -38,7 +38,7 @@ def stored_answers(name):
 
 @functools.cache
 def answer_table(name):
-    """Gold answers with the answers listed for each, of `equal` or `different`."""
+    """Gold answers with the answers listed for each, such as of `equal`."""
     lines = (HERE / f"{name}_answers.txt").read_text(encoding="utf-8").splitlines()
     rows = [line.split(" || ") for line in lines if line and not line.startswith(("# ", "## "))]
     return [(row[0], row[1:]) for row in rows]

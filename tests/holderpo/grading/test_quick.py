@@ -10,12 +10,16 @@ from holderpo.grading.quick import MAX_ANSWER_CHARACTERS, quick_match
 from tests.holderpo.grading.math_files import NAMES, answer_table, decision_of, stored_answers
 
 
-@pytest.mark.parametrize(("gold", "answers"), answer_table("equal"))
+@pytest.mark.parametrize(
+    ("gold", "answers"), answer_table("equal") + answer_table("qualified_equal")
+)
 def test_never_refuses_an_equal_answer(gold, answers):
     assert [answer for answer in answers if decision_of(answer, gold) is False] == []
 
 
-@pytest.mark.parametrize(("gold", "answers"), answer_table("different"))
+@pytest.mark.parametrize(
+    ("gold", "answers"), answer_table("different") + answer_table("qualified_different")
+)
 def test_never_accepts_a_different_answer(gold, answers):
     assert [answer for answer in answers if decision_of(answer, gold)] == []
 
@@ -87,6 +91,28 @@ FRAGMENTS = (
     *("{", "(", "[", "\\{", "}", "\\", "$", "-", ".", "^", "_", "=", "x=", "1<", ",", "a,", "&"),
     *("\\text{", "\\frac", "\\frac{", "\\sqrt[", "\\pm", " and ", "\\\\", "\\cup", "|", "~", "\\,"),
     *("10^", "9^{", "!", "1e", "%", "**", "√", "½", "1 cm ", "(A)", "\\approx", "x<1 or ", "x=1,"),
+    *(
+        " where k",
+        " for all ",
+        "k \\in Z, ",
+        " x>0 and",
+        "\\text{ if }",
+        "k,",
+        " (x>0)",
+        "\\forall ",
+    ),
+    *(
+        "a>b>",
+        "x=0,1,",
+        "\\in [",
+        "((x>0",
+        " of ",
+        "x_",
+        "\\text{where}",
+        " as required",
+        ":k",
+        " n is ",
+    ),
     *("\\begin{pmatrix}", "2^{2^", "\\sum_{n=1}^", "(x+1)^{", "{{{1", "1,000,", "<answer>"),
 )
 

@@ -18,12 +18,16 @@ def is_right(answer, gold):
         return False
 
 
-@pytest.mark.parametrize(("gold", "answers"), answer_table("equal"))
+@pytest.mark.parametrize(
+    ("gold", "answers"), answer_table("equal") + answer_table("qualified_equal")
+)
 def test_accepts_equal_answers(gold, answers):
     assert [answer for answer in answers if not is_right(answer, gold)] == []
 
 
-@pytest.mark.parametrize(("gold", "answers"), answer_table("different"))
+@pytest.mark.parametrize(
+    ("gold", "answers"), answer_table("different") + answer_table("qualified_different")
+)
 def test_accepts_no_different_answer(gold, answers):
     assert [answer for answer in answers if is_right(answer, gold)] == []
 
