@@ -204,6 +204,7 @@ def to_json(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> dict
         "sets": [
             {
                 "set": result.name,
+                "title": result.title,
                 "left_out": result.left_out or None,
                 "problems": result.num_problems,
                 "answers": result.num_answers,

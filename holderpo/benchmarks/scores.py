@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from holderpo.benchmarks.panels import SETS, Entry, Panel, Sampling, departures
 from holderpo.benchmarks.pass_at_k import pass_at_k
 from holderpo.benchmarks.records import Record
+from holderpo.benchmarks.whole_sets import title
 from holderpo.bootstrap import estimate, resample_counts
 from holderpo.intervals import Interval, wilson_interval
 
@@ -65,10 +66,14 @@ class SetResult:
     mean_tokens: float
     """Length of an answer."""
 
+    num_left_out: int = 0
+    """Problems that do not count."""
+
     @property
     def title(self) -> str:
-        """Name with what is left out."""
-        return f"{self.name}, {self.left_out}" if self.left_out else self.name
+        """Name, of a part of a benchmark with the number of problems, and what is left out."""
+        name = title(self.name, self.num_problems + self.num_left_out)
+        return f"{name}, {self.left_out}" if self.left_out else name
 
 
 @dataclass(frozen=True)
@@ -114,17 +119,18 @@ def score_set(
         ValueError: if an answer is missing.
     """
     records = list(records)
-    results = [_score(name, "", sampling, records, resampling_seed)]
+    results = [_score(name, sampling, records, resampling_seed)]
     present = {record.index for record in records} & set(suspects)
     trusted = [record for record in records if record.index not in present]
     if present and trusted:
         left_out = f"without {len(present)} suspect golds"
-        results.append(_score(name, left_out, sampling, trusted, resampling_seed))
+        without = _score(name, sampling, trusted, resampling_seed)
+        results.append(replace(without, left_out=left_out, num_left_out=len(present)))
     return results
 
 
 def _score(
-    name: str, left_out: str, sampling: Sampling, records: Sequence[Record], resampling_seed: int
+    name: str, sampling: Sampling, records: Sequence[Record], resampling_seed: int
 ) -> SetResult:
     seeds = tuple(sorted({record.seed for record in records}))
     counts = _counts(name, records, seeds, sampling.samples)
@@ -149,7 +155,7 @@ def _score(
             failures[record.status] += 1
     return SetResult(
         name=name,
-        left_out=left_out,
+        left_out="",
         sampling=sampling,
         num_problems=len(counts),
         num_answers=len(records),

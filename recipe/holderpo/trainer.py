@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
+from holderpo.benchmarks.whole_sets import metric_names
 from holderpo.control import Controller
 from holderpo.metrics import FAILED_PROMPTS
 from recipe.holderpo.actor_hook import (
@@ -167,6 +168,25 @@ class HolderTrainerMixin(_Trainer):
         # Before the checkpoint of this step is written: it holds what the next round starts from.
         self.controller.update(step, statistics)
         return batch
+
+    def _val_metrics_update(
+        self,
+        data_sources: Sequence[Any],
+        sample_uids: Sequence[str],
+        *args: Any,
+        expected_acc_counts: Mapping[tuple[str, str], int],
+        **kwargs: Any,
+    ) -> dict[str, float]:
+        """Accuracy on a part of a benchmark does not get the benchmark's name."""
+        names = metric_names(list(expected_acc_counts))
+        expected = {(names[name], uid): count for (name, uid), count in expected_acc_counts.items()}
+        return super()._val_metrics_update(
+            [names[str(source)] for source in data_sources],
+            sample_uids,
+            *args,
+            expected_acc_counts=expected,
+            **kwargs,
+        )
 
     def _load_checkpoint(self) -> None:
         self.progress.now("the checkpoint", is_limited=False)

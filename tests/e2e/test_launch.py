@@ -229,7 +229,7 @@ def test_mathematics_interrupted_resumed_and_evaluated(math_data, tmp_path, ende
         is_right = [r["output"] == "\\boxed{2}" and r["gts"] == ["2"] for r in each]
         assert [rollout["score"] for rollout in each] == [float(right) for right in is_right]
         assert row["critic/rewards/mean"] == pytest.approx(sum(is_right) / 16)
-    accuracies = [row.get("val-core/math500/acc/mean@1") for row in rows]
+    accuracies = [row.get("val-core/math500_4_of_500/acc/mean@1") for row in rows]
     assert accuracies == [0.5, None, 0.5, 0.5], "greedy: 2 is right for two of the four"
     assert 0 < sum(row["critic/rewards/mean"] for row in rows[1:]) < 1.5, "some, not all of the 2s"
 

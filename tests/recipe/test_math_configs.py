@@ -17,13 +17,15 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.fsdp_utils import apply_fsdp2
 from verl.workers.rollout.replica import TokenOutput
 
-from data_prep.parquet import verl_row, write_manifest, write_rows
+from data_prep.parquet import write_manifest, write_rows
 from data_prep.tiny_model import ascii_tokenizer
+from holderpo.benchmarks.panels import SETS as WHOLE_SETS
 from holderpo.benchmarks.prompt import RAW_CHAT_TEMPLATE, TEMPLATES, render
 from recipe.holderpo.checks.plan import rollouts_per_step, updates_per_step
 from recipe.holderpo.checks.settings import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import composed
+from tests.recipe.data_files import NUM_TRAIN, rows, tokenizer
 
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
@@ -87,27 +89,36 @@ SETS = ("math_level3to5", "aime24", "amc", "math500", "minerva", "olympiadbench"
 def write_set(folder, name, template="qwen_math"):
     split = "train" if name.endswith("math_level3to5") else "test"
     text = render("1+1?", template) if template in TEMPLATES else "1+1?"
-    row = verl_row(
-        data_source=name,
+    source = name.rpartition("/")[2]
+    written = rows(
+        WHOLE_SETS.get(source, NUM_TRAIN),
+        split,
+        data_source=source,
         prompt=text,
         answer=["2"],
-        split=split,
-        index=0,
-        extra={"template": template},
+        template=template,
     )
-    write_rows(folder / "data" / name / f"{split}.parquet", [row])
+    write_rows(folder / "data" / name / f"{split}.parquet", written)
 
 
 @pytest.fixture
 def prepared(tmp_path, monkeypatch):
-    """A working directory with the paper's sets, one row each."""
+    """A working directory with the paper's sets, one problem many times."""
     for name in SETS:
         write_set(tmp_path, name)
     for name in ("math_level3to5", "math500"):
         write_set(tmp_path, f"math_smoke/{name}")
-    (tmp_path / "data/math_smoke/math_level3to5/tiny_model").mkdir()
+    tokenizer().save_pretrained(tmp_path / "data/math_smoke/math_level3to5/tiny_model")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def not_counted(config):
+    """What is said where the hub's model is not on this machine."""
+    return (
+        "data.max_prompt_length: 1024; prompts are not counted: the tokenizer of "
+        f"{config.actor_rollout_ref.model.path} is not on this machine"
+    )
 
 
 def problems(config):
@@ -140,7 +151,7 @@ def test_every_run_has_the_papers_values_and_passes_the_checks(name, prepared):
     plan = check_config(config)
     assert updates_per_step(config) == 8
     assert rollouts_per_step(config) == 1024
-    assert plan.warnings == ()
+    assert plan.warnings == (not_counted(config),)
     assert "p          +2 to -2 over 500 rollout rounds, at its end from round 500 on" in plan.lines
     assert "devices    1 x 4 cuda" in plan.lines
 
@@ -152,7 +163,10 @@ def test_what_they_have_in_common_is_no_run(prepared):
 
 def test_the_small_run_keeps_what_does_not_need_a_gpu(prepared):
     small, real = composed("math_smoke"), composed("math_qwen25_math_1_5b")
-    assert check_config(small).warnings == ()
+    assert check_config(small).warnings == (
+        "data.val_files: math500 has 4 problems here, not the benchmark's number; metrics call it "
+        "math500_4_of_500",
+    )
     same = [
         "p",
         "advantage",
@@ -226,12 +240,13 @@ def test_bare_questions_need_the_models_template(prepared):
     assert len(found) == len(SETS)
     assert "has bare questions (template 'chat')" in found[1]
     assert "choose prompt=chat" in found[1]
-    assert check_config(composed("math_qwen25_math_7b", ["prompt=chat"])).warnings == ()
+    config = composed("math_qwen25_math_7b", ["prompt=chat"])
+    assert check_config(config).warnings == (not_counted(config),)
 
 
 def test_other_prompts_in_validation_and_unknown_ones(prepared):
     write_set(prepared, "amc", template="r1")
-    first, second = check_config(composed("math_qwen25_math_7b")).warnings
+    first, second, _ = check_config(composed("math_qwen25_math_7b")).warnings
     assert first.startswith("template 'r1' ends responses at </answer>, verl does not")
     assert second == (
         "the prompts' templates differ: data.train_files qwen_math, data.val_files qwen_math, "
@@ -240,7 +255,8 @@ def test_other_prompts_in_validation_and_unknown_ones(prepared):
     write_set(prepared, "amc", template="mine")
     assert "unknown template 'mine'" in problems(composed("math_qwen25_math_7b"))[0]
     write_set(prepared, "amc", template=None)
-    assert check_config(composed("math_qwen25_math_7b")).warnings == ()
+    config = composed("math_qwen25_math_7b")
+    assert check_config(config).warnings == (not_counted(config),)
 
 
 def test_the_rows_count_where_the_manifest_is_older(prepared):

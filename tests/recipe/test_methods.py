@@ -24,6 +24,7 @@ from recipe.holderpo.main import config_dir
 from recipe.holderpo.policy_loss import LossCall, loss_call
 from recipe.holderpo.sections import advantage_settings, plain
 from tests.recipe import composing
+from tests.recipe.data_files import write_data
 from tests.recipe.test_policy_loss import assert_equal, rows
 
 ACTOR = "actor_rollout_ref.actor"
@@ -38,17 +39,17 @@ METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
 OURS = [name for name in METHODS if not name.startswith(("verl_", "dapo", "dr_grpo"))]
 
 
-@pytest.fixture
-def existing_files(tmp_path):
+@pytest.fixture(scope="module")
+def existing_files(tmp_path_factory):
     """Points a configuration to files that exist, so that only its method is checked."""
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder)
 
     def point(config):
         config = copy.deepcopy(config)
-        for name in ("train.parquet", "heldout.parquet", "model"):
-            (tmp_path / name).touch()
-        config.data.train_files = str(tmp_path / "train.parquet")
-        config.data.val_files = str(tmp_path / "heldout.parquet")
-        config.actor_rollout_ref.model.path = str(tmp_path / "model")
+        config.data.train_files = str(folder / "train.parquet")
+        config.data.val_files = str(folder / "heldout.parquet")
+        config.actor_rollout_ref.model.path = str(folder / "model")
         return config
 
     return point

@@ -1,102 +1,217 @@
-"""Whether the prepared data fit the configuration: their prompt templates, as their rows say."""
+"""The data are looked at: files, rows, prompts and how many of them training and validation get."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from holderpo.benchmarks.prompt import RAW_CHAT_TEMPLATE, TEMPLATES
+from recipe.holderpo.checks.answers import answer_problems, answer_warnings
+from recipe.holderpo.checks.rows import columns_read, row_problems
+from recipe.holderpo.checks.tables import (
+    MOST_ROWS,
+    Table,
+    TableError,
+    conflicts,
+    read_table,
+)
+from recipe.holderpo.checks.templates import template_problems, template_warnings
 
-FIELDS = ("data.train_files", "data.val_files")
-# Of a row, with its template's name (data_prep).
-_COLUMN = "extra_info.template"
-_CHAT_TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
+TRAIN, HELD_OUT = "data.train_files", "data.val_files"
+_LARGEST_SAMPLE = {TRAIN: "data.train_max_samples", HELD_OUT: "data.val_max_samples"}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The files of training, or of validation, and which of their rows verl takes."""
+
+    tables: Sequence[Table]
+    """In the order in which verl puts them together."""
+    used: Sequence[Sequence[int]]
+    """Of each table, the positions of the rows that verl takes, as far as they are looked at."""
+    num_used: int
+    """Rows that verl takes, before it leaves out long prompts."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row that verl takes is looked at."""
+        return sum(map(len, self.used)) == self.num_used
+
+
+@dataclass
+class Data:
+    """What was found."""
+
+    splits: dict[str, Split] = field(default_factory=dict)
+    """By field of the configuration; only those whose files could all be read."""
+    problems: list[str] = field(default_factory=list)
+    """Each ``field: value; fix``."""
+    warnings: list[str] = field(default_factory=list)
+    """What is odd and may be meant."""
 
 
 def data_files(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Field and path of each file of data."""
-    for field in FIELDS:
-        value = OmegaConf.select(config, field)
+    for name in (TRAIN, HELD_OUT):
+        value = OmegaConf.select(config, name)
         for path in value if OmegaConf.is_list(value) else [value]:
-            yield field, str(path)
+            yield name, str(path)
 
 
-def template_problems(config: DictConfig) -> Iterator[str]:
-    """Data whose prompts the model's chat template would wrap twice, or not at all.
+def look_at_data(config: DictConfig) -> Data:
+    """Read the data and judge their rows.
 
-    Files whose rows name no template cannot be judged.
-
-    Args:
-        config: with existing files.
-
-    Yields:
-        One line per file: field, value, fix.
-    """
-    is_raw = config.actor_rollout_ref.model.custom_chat_template == RAW_CHAT_TEMPLATE
-    for field, path, template in _templates(config):
-        if template not in TEMPLATES:
-            yield (
-                f"{field}: {path} has the unknown template {template!r}; prepare it again with one "
-                f"of {', '.join(TEMPLATES)}"
-            )
-        elif TEMPLATES[template].complete and not is_raw:
-            yield (
-                f"{field}: {path} has whole prompts (template {template!r}), which the model's "
-                f"chat template would wrap again; choose prompt=raw ({_CHAT_TEMPLATE}), or prepare "
-                "the data with --template chat"
-            )
-        elif not TEMPLATES[template].complete and is_raw:
-            yield (
-                f"{field}: {path} has bare questions (template {template!r}), and no chat template "
-                f"would go around them; choose prompt=chat ({_CHAT_TEMPLATE}: null), or prepare "
-                "the data with --template qwen_math"
-            )
-
-
-def template_warnings(config: DictConfig) -> list[str]:
-    """Prompts that differ between training and validation, or need what verl does not do.
+    Files that do not exist are left to others, as are those that only a class of the user's reads.
 
     Args:
-        config: that has passed :func:`template_problems`.
+        config: composed.
 
     Returns:
+        What was found.
+    """
+    data = Data()
+    own_class = OmegaConf.select(config, "data.custom_cls.path")
+    if own_class is not None:
+        data.warnings.append(
+            f"data.custom_cls.path: {own_class} reads the data; they are not looked at"
+        )
+        return data
+    files = list(data_files(config))
+    tables = [table for name, path in files if (table := _read(config, name, path, data))]
+    for name in (TRAIN, HELD_OUT):
+        paths = [path for each, path in files if each == name]
+        own = [table for table in tables if table.field == name]
+        if not paths:
+            data.problems.append(f"{name}: []; give a file")
+        data.problems += conflicts(own)
+        if paths and len(own) == len(paths):
+            data.splits[name] = _split(config, name, own)
+    for table in tables:
+        found = [*row_problems(config, table), *answer_problems(config, table)]
+        data.problems += found
+        if not found:
+            data.warnings += answer_warnings(config, table)
+    data.problems += [*template_problems(config, tables), *batch_problems(config, data)]
+    data.warnings += [*template_warnings(tables), *_repeated(files)]
+    return data
+
+
+def _read(config: DictConfig, name: str, path: str, data: Data) -> Table | None:
+    if "://" in path:
+        data.warnings.append(f"{name}: {path} is not on this machine; its rows are not looked at")
+        return None
+    if not Path(path).expanduser().exists():
+        return None
+    try:
+        table = read_table(name, path, columns_read(config))
+    except TableError as error:
+        data.problems.append(f"{name}: {path}: {error}")
+        return None
+    if table.num_rows == 0:
+        data.problems.append(f"{name}: {path}: has no rows; prepare it ({config.prepared_by})")
+        return None
+    if not table.is_whole:
+        data.warnings.append(
+            f"{name}: {path}: {len(table.rows)} of {table.num_rows} rows are looked at, the first "
+            f"of each row group (at most {MOST_ROWS})"
+        )
+    return table
+
+
+def _split(config: DictConfig, name: str, tables: Sequence[Table]) -> Split:
+    total = sum(table.num_rows for table in tables)
+    wanted = OmegaConf.select(config, _LARGEST_SAMPLE[name])
+    if not isinstance(wanted, int) or not 0 < wanted < total:
+        everything = [range(len(table.rows)) for table in tables]
+        return Split(tables, everything, total)
+    chosen = set(_sample(config, wanted, total))
+    used, start = [], 0
+    for table in tables:
+        numbers = enumerate(table.numbers)
+        used.append([position for position, number in numbers if start + number in chosen])
+        start += table.num_rows
+    return Split(tables, used, wanted)
+
+
+def _sample(config: DictConfig, wanted: int, total: int) -> Sequence[int]:
+    """The rows that verl's ``RLHFDataset`` draws; without a seed, any."""
+    if not config.data.get("shuffle"):
+        return range(wanted)
+    seed = config.data.get("seed")
+    drawn: list[int] = np.random.default_rng(seed).choice(total, wanted, replace=False).tolist()
+    return drawn
+
+
+def _repeated(files: Sequence[tuple[str, str]]) -> Iterator[str]:
+    places = [(name, str(Path(path).expanduser().resolve())) for name, path in files]
+    for (name, path), count in Counter(places).items():
+        if count > 1:
+            yield f"{name}: {path} is named {count} times; its rows count as often"
+        if name == HELD_OUT and (TRAIN, path) in places:
+            yield f"{name}: {path} is trained on too: its accuracy is not that of held-out data"
+
+
+def batch_problems(config: DictConfig, data: Data, num_dropped: int = 0) -> Iterator[str]:
+    """Too few rows for one round: verl takes full batches only, and would stop without one.
+
+    Args:
+        config: composed.
+        data: that was looked at.
+        num_dropped: rows of training that are left out for their length.
+
+    Yields:
+        At most one line.
+    """
+    if TRAIN not in data.splits:
+        return
+    name, wanted = _loader_batch(config)
+    left = data.splits[TRAIN].num_used - num_dropped
+    if isinstance(wanted, int) and left < wanted:
+        without = f" ({num_dropped} with long prompts left out)" if num_dropped else ""
+        yield (
+            f"{name}: {wanted}, but {TRAIN} has {left} rows to train on{without}; give at most "
+            "that, or more rows"
+        )
+
+
+def batch_warnings(config: DictConfig, data: Data, num_dropped: int = 0) -> Iterator[str]:
+    """Rows that come twice in a round, or never.
+
+    Args:
+        config: checked.
+        data: that was looked at.
+        num_dropped: rows of training that are left out for their length.
+
+    Yields:
         One line each.
     """
-    templates = {(field, template) for field, _, template in _templates(config)}
-    names = sorted({template for _, template in templates})
-    warnings = [
-        f"template {name!r} ends responses at {' or '.join(TEMPLATES[name].stop)}, verl does not: "
-        "they go on to the end token or to data.max_response_length"
-        for name in names
-        if TEMPLATES[name].stop
-    ]
-    if len(names) > 1:
-        listed = ", ".join(f"{field} {template}" for field, template in sorted(templates))
-        warnings.append(f"the prompts' templates differ: {listed}")
-    return warnings
+    if TRAIN not in data.splits:
+        return
+    left = data.splits[TRAIN].num_used - num_dropped
+    size, (_, at_once) = config.data.train_batch_size, _loader_batch(config)
+    if left < size:
+        yield (
+            f"data.train_batch_size: {size}, but {TRAIN} has {left} rows: prompts come more than "
+            "once in a round"
+        )
+    unused = left % at_once
+    if unused and not config.data.shuffle and config.trainer.total_training_steps * size > left:
+        yield (
+            f"data.shuffle: false; the last {unused} of {left} rows are never trained on, as verl "
+            f"takes {at_once} at a time"
+        )
 
 
-def _templates(config: DictConfig) -> Iterator[tuple[str, str, str]]:
-    """Field, path and template's name of each file whose rows name one."""
-    for field, path in data_files(config):
-        for template in _row_templates(Path(path).expanduser()):
-            yield field, path, template
-
-
-def _row_templates(file: Path) -> list[str]:
-    """The names in a file's rows: a file can be newer than the manifest beside it."""
-    if file.suffix != ".parquet" or not file.is_file():
-        return []
-    try:
-        with pq.ParquetFile(file) as content:
-            paths = [content.schema.column(index).path for index in range(len(content.schema))]
-        if _COLUMN not in paths:
-            return []
-        names = pq.read_table(file, columns=[_COLUMN]).column(0).unique().to_pylist()
-    except (pa.ArrowException, OSError):
-        return []  # verl says what it cannot read.
-    return sorted(name for name in names if name is not None)
+def _loader_batch(config: DictConfig) -> tuple[str, int]:
+    """The rows that verl fetches at a time, and the setting that says so."""
+    refills = OmegaConf.select(config, "trainer.v1.sampler.sync_refill_failed_groups")
+    if refills or (config.algorithm.get("filter_groups") or {}).get("enable"):
+        return "data.gen_batch_size", 1
+    for name in ("data.gen_batch_size", "data.train_batch_size"):
+        if value := OmegaConf.select(config, name):
+            break
+    return name, value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from omegaconf import DictConfig, ListConfig
 from holderpo.control import Controller
 from holderpo.control.schedule import Schedule
 from holderpo.objective import TOKEN_THEN_SEQUENCE
-from recipe.holderpo.checks.data import template_warnings
 from recipe.holderpo.checks.model import model_warnings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
 
@@ -44,12 +43,15 @@ def updates_per_step(config: DictConfig) -> int:
     return int(mini_batches * actor.ppo_epochs)
 
 
-def make_plan(config: DictConfig, controller: Controller) -> Plan:
+def make_plan(
+    config: DictConfig, controller: Controller, data_warnings: Sequence[str] = ()
+) -> Plan:
     """Derive the plan of a checked configuration.
 
     Args:
         config: with valid sections.
         controller: of p.
+        data_warnings: what is odd about the data.
 
     Returns:
         The plan.
@@ -87,7 +89,7 @@ def make_plan(config: DictConfig, controller: Controller) -> Plan:
             warnings += _about_schedule(name, schedule, steps)
         warnings += controller.warnings(steps, updates)
     warnings += _without_effect(actor.policy_loss, is_holder)
-    warnings += [*model_warnings(config), *template_warnings(config)]
+    warnings += [*model_warnings(config), *data_warnings]
     if config.device != "cpu" and "cpu" in config:
         warnings.append(f"cpu has no effect: it belongs to device=cpu, this is {config.device}")
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:

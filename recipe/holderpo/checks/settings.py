@@ -16,9 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.control import Controller, build_controller
 from holderpo.objective import log_space_clip
-from recipe.holderpo.checks.data import data_files, template_problems
+from recipe.holderpo.checks.data import data_files, look_at_data
 from recipe.holderpo.checks.model import model_problems
 from recipe.holderpo.checks.plan import Plan, make_plan
+from recipe.holderpo.checks.prompts import look_at_prompts
 from recipe.holderpo.checks.resume import resume_problems
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings, plain
@@ -68,11 +69,15 @@ def check_config(config: DictConfig) -> Plan:
     except ValueError as error:
         problems += str(error).splitlines()
     problems += _advantage(config)
+    data = look_at_data(config)
+    problems += data.problems
+    prompt_warnings: list[str] = []
     if not problems:
+        problems, prompt_warnings = look_at_prompts(config, data)
         problems += _verl_checks(config)
     if problems or controller is None:
         raise ConfigError(problems)
-    return make_plan(config, controller)
+    return make_plan(config, controller, [*data.warnings, *prompt_warnings])
 
 
 def make_controller(config: DictConfig) -> Controller:
@@ -290,7 +295,6 @@ def _files(config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.model.path: {model} does not exist; give a folder or the name of a "
             f"model on the hub, or prepare it ({config.prepared_by})"
         )
-    yield from template_problems(config)
 
 
 def _advantage(config: DictConfig) -> Iterator[str]:

@@ -125,10 +125,20 @@ def test_failures_are_shares_of_answers():
 
 
 def test_suspect_golds_are_left_out_beside_the_published_number():
+    records = [record(index, index >= 68, name="minerva") for index in range(272)]
+    published, trusted = score_set("minerva", GREEDY, records, suspects={*range(68), 1000})
+    assert (published.title, published.scores[0].value) == ("minerva", 0.75)
+    assert (trusted.title, trusted.scores[0].value) == ("minerva, without 68 suspect golds", 1.0)
+
+
+def test_a_part_of_a_set_is_called_one():
     records = [record(index, index != 2, name="minerva") for index in range(4)]
     published, trusted = score_set("minerva", GREEDY, records, suspects={2, 100})
-    assert (published.title, published.scores[0].value) == ("minerva", 0.75)
-    assert (trusted.title, trusted.scores[0].value) == ("minerva, without 1 suspect golds", 1.0)
+    assert published.title == "minerva (4 of 272)"
+    assert trusted.title == "minerva (4 of 272), without 1 suspect golds"
+    (entry, _) = score_tables.to_json([published, trusted], [])["sets"]
+    assert (entry["set"], entry["title"]) == ("minerva", "minerva (4 of 272)")
+    assert "| minerva (4 of 272) | 4 |" in score_tables.to_markdown("m", [published], [], [])
 
 
 @pytest.mark.parametrize("lost", [0, 17])

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from recipe.holderpo.checks.settings import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import composed
+from tests.recipe.data_files import write_data
 
 EXPERIMENTS = sorted(path.stem for path in config_dir().glob("*.yaml") if path.stem != "base")
 
@@ -25,9 +26,7 @@ FOUR_RANKS = [
 def data(tmp_path_factory):
     """Files that exist, so that only what a test changes is wrong."""
     folder = tmp_path_factory.mktemp("data")
-    for name in ("train.parquet", "heldout.parquet"):
-        (folder / name).touch()
-    (folder / "model").mkdir()
+    write_data(folder)
     return [
         f"data.train_files={folder}/train.parquet",
         f"data.val_files={folder}/heldout.parquet",

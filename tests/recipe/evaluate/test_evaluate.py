@@ -148,7 +148,7 @@ def test_answers_are_graded_recorded_and_in_the_table(run, tmp_path):
         "score": 1.0,
     }
     report = (tmp_path / "out" / "report.md").read_text()
-    assert "| math500 | 6 | greedy, 64 tokens | none | pass@1 | 83.3 |" in report
+    assert "| math500 (6 of 500) | 6 | greedy, 64 tokens | none | pass@1 | 83.3 |" in report
     assert "83.3" in Screen.last.screen.getvalue()
 
 
