@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from recipe.holderpo.checks.answers import answer_problems, answer_warnings
+from recipe.holderpo.checks.ground_truth import answer_problems, answer_warnings
 from recipe.holderpo.checks.rows import columns_read, row_problems
 from recipe.holderpo.checks.tables import (
     MOST_ROWS,

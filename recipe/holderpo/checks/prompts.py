@@ -62,6 +62,11 @@ def look_at_prompts(config: DictConfig, data: Data) -> tuple[list[str], list[str
             f"data.max_prompt_length: {config.data.max_prompt_length}; prompts are not counted: "
             f"{counter}"
         )
+    if config.data.truncation in ("right", "middle"):
+        warnings.append(
+            f"data.truncation has no effect: {config.data.truncation!r}, but verl's rollout cuts "
+            "off the beginning of long prompts"
+        )
     num_dropped = 0
     for name, split in data.splits.items():
         lengths = _lengths(config, split, counter if isinstance(counter, PromptCounter) else None)

@@ -376,7 +376,7 @@ def test_verls_own_reward_function_knows_these():
 
     from verl.utils.reward_score import default_compute_score
 
-    from recipe.holderpo.checks.answers import VERL_SOURCES
+    from recipe.holderpo.checks.ground_truth import VERL_SOURCES
 
     tree = ast.parse(inspect.getsource(default_compute_score))
     compared = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]

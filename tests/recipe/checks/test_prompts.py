@@ -101,6 +101,14 @@ def test_only_long_prompts_are_refused(folder, filters, name, field):
     )
 
 
+def test_the_end_of_a_prompt_cannot_be_cut_off(folder):
+    for truncation in ("error", "left"):
+        assert seen(configured(folder, f"data.truncation={truncation}")) == ([], [])
+    for truncation in ("right", "middle"):
+        (line,) = seen(configured(folder, f"data.truncation={truncation}"))[1]
+        assert line.startswith(f"data.truncation has no effect: '{truncation}', but verl's rollout")
+
+
 def test_what_is_left_must_fill_a_batch(folder):
     write_rows(folder / "train.parquet", with_long(40, range(9)))
     problems, _ = seen(configured(folder, FILTER))
