@@ -281,6 +281,15 @@ def test_an_empty_column_before_one_with_fields(tmp_path):
     assert found(tmp_path, f"{FIELD}=[{','.join(files[::-1])}]").problems == []
 
 
+def test_a_column_of_categories_goes_with_one_of_texts(tmp_path):
+    table = table_of(rows(NUM_TRAIN))
+    pq.write_table(table, tmp_path / "train.parquet")
+    categories = table["data_source"].dictionary_encode()
+    pq.write_table(table.set_column(0, "data_source", categories), tmp_path / "more.parquet")
+    files = f"{tmp_path}/train.parquet,{tmp_path}/more.parquet"
+    assert found(tmp_path, f"{FIELD}=[{files}]").problems == []
+
+
 def test_json_texts_that_become_dates_or_numbers(tmp_path):
     """What verl's reader makes of them is what is judged."""
     dates = everywhere(reward_model=truth("2020-01-01"))
