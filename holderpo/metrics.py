@@ -1,10 +1,13 @@
 """Names of the metrics, and the table that explains them.
 
-``python -m holderpo.metrics`` prints the table.
+``python -m holderpo.metrics`` prints what it says.
 """
 
 from __future__ import annotations
 
+import argparse
+import textwrap
+from collections.abc import Sequence
 from typing import NamedTuple
 
 PREFIX = "holder/"
@@ -32,6 +35,7 @@ NONFINITE_FRAC = "holder/nonfinite_frac"
 SKIPPED_UPDATES = "actor/skipped_updates"
 GROUP_NO_SIGNAL_FRAC = "group/no_signal_frac"
 FAILED_PROMPTS = "rollout/failed_prompts"
+TRUNCATED_FRAC = "reward/truncated_frac"
 
 # verl's own that this project reads.
 REWARD_MEAN = "critic/rewards/mean"
@@ -309,7 +313,7 @@ METRICS: tuple[MetricInfo, ...] = (
         "above 0: the grader fails, rewards are missing; the log says why",
     ),
     MetricInfo(
-        "reward/truncated_frac",
+        TRUNCATED_FRAC,
         "fraction of responses",
         "mean over responses",
         "below 0.1",
@@ -325,5 +329,25 @@ def metrics_table() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [heading, ("---",) * 5, *rows])
 
 
+def describe_metrics() -> str:
+    """The same for a terminal: a paragraph per metric, no line above 80 columns."""
+    paragraphs = []
+    for metric in METRICS:
+        about = f"{metric.reduction}. Healthy: {metric.healthy}. Otherwise {metric.bad_means}."
+        lines = textwrap.wrap(about, 80, initial_indent="    ", subsequent_indent="    ")
+        paragraphs.append("\n".join([f"{metric.name} ({metric.unit})", *lines]))
+    return "\n".join(paragraphs)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m holderpo.metrics", description="Explain this project's metrics."
+    )
+    parser.add_argument("--markdown", action="store_true", help="the table of docs/metrics.md")
+    options = parser.parse_args(arguments)
+    print(metrics_table() if options.markdown else describe_metrics())
+
+
 if __name__ == "__main__":
-    print(metrics_table())
+    main()

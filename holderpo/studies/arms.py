@@ -27,6 +27,7 @@ from holderpo.studies.windows import (
 )
 
 HELD_OUT = "held out"
+HELD_OUT_TRUNCATED = "truncated"
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class RunNumbers(NamedTuple):
     steps: int
     """Training steps it has."""
     values: Mapping[str, float]
-    """By heading: a mean of the metric for each window, and ``HELD_OUT``; what is not there is
-    left out."""
+    """By heading: a mean of the metric for each window, ``HELD_OUT`` and ``HELD_OUT_TRUNCATED``;
+    what is not there is left out."""
     collapsed: bool | None
     """None where it is not defined."""
     curve: Mapping[int, float]
@@ -156,7 +157,8 @@ def numbers_of_run(
     """
     values, rewards = run.values(metric), run.values(REWARD_MEAN)
     means = {window.heading: window_mean(values, window) for window in windows}
-    means[HELD_OUT] = run.held_out().after
+    held_out = run.held_out()
+    means |= {HELD_OUT: held_out.after, HELD_OUT_TRUNCATED: held_out.truncated_after}
     last = window_mean(rewards, Window("last", rule.size))
     curve = zip(run.steps, values, strict=True)
     return RunNumbers(
@@ -200,7 +202,7 @@ def numbers_of_result(
             f"--collapse-window: {rule.size}; {source} has means over {LAST_8.size} steps only"
         )
     means = {window.heading: recorded[window] for window in windows}
-    means[HELD_OUT] = result.heldout_after
+    means |= {HELD_OUT: result.heldout_after, HELD_OUT_TRUNCATED: result.heldout_truncated}
     return RunNumbers(
         source=source,
         arm=result.arm,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,12 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Formats of a picture.
 ENDINGS = (".png", ".svg")
+NOT_FINITE_LABEL = "not finite"
 
 
 class Diagram(NamedTuple):
@@ -35,7 +38,8 @@ def draw_diagrams(
     """Draw diagrams side by side, three per row, into one picture.
 
     Args:
-        rows: one mapping per step, each with ``step``; a metric missing in a step is skipped there.
+        rows: one mapping per step, each with ``step``; a metric missing in a step is skipped there,
+            one that is not finite leaves a gap, and a cross on the lower edge.
         diagrams: what to draw.
         path: picture file; its ending chooses the format.
         title: above the picture.
@@ -48,13 +52,18 @@ def draw_diagrams(
     for axis, diagram in zip(axes.flat, diagrams, strict=False):
         for name, label in diagram.curves.items():
             points = [(row["step"], row[name]) for row in rows if name in row]
-            marker = "o" if len(points) < len(rows) / 2 else None
-            axis.plot(*zip(*points, strict=True), label=label, marker=marker) if points else None
+            # Between gaps a single point would have no line to be seen.
+            few = len(points) < len(rows) / 2 or any(not math.isfinite(y) for _, y in points)
+            curve = [(x, y if math.isfinite(y) else math.nan) for x, y in points]
+            if curve:
+                axis.plot(*zip(*curve, strict=True), label=label, marker="o" if few else None)
+        _mark_not_finite(axis, rows, diagram.curves)
         axis.set_title(diagram.title, fontsize=10)
         axis.set_ylim(*diagram.limits)
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
-        if len(axis.get_legend_handles_labels()[0]) > 1:
+        labels = axis.get_legend_handles_labels()[1]
+        if len(labels) > 1 or NOT_FINITE_LABEL in labels:
             axis.legend(fontsize=8)
     for axis in list(axes.flat)[len(diagrams) :]:
         axis.axis("off")
@@ -62,6 +71,23 @@ def draw_diagrams(
     figure.tight_layout()
     save(figure, path)
     plt.close(figure)
+
+
+def _mark_not_finite(axis: Axes, rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> None:
+    """A cross for each step in which one of the metrics is not finite."""
+    steps = [
+        row["step"] for row in rows if not all(math.isfinite(row.get(name, 0.0)) for name in names)
+    ]
+    if steps:
+        axis.plot(
+            *(steps, [0.0] * len(steps)),
+            transform=axis.get_xaxis_transform(),
+            label=NOT_FINITE_LABEL,
+            color="red",
+            marker="x",
+            linestyle="none",
+            clip_on=False,
+        )
 
 
 def save(figure: Figure, path: Path, *, dpi: int = 110) -> None:

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,10 @@ class Result:
     """Of the code that ran."""
     config_hash: str
     """Identifies the run: of its settings, seed included, without its folder."""
+    steps_left_out: int = 0
+    """Steps whose reward is missing or not finite: the means above are without them."""
+    heldout_truncated: float | None = None
+    """Share of truncated answers behind the last accuracy; None if that is not known."""
 
 
 def result_of(
@@ -93,6 +97,8 @@ def result_of(
         versions=dict(run.summary.get("versions") or versions or {}),
         commit=run.summary.get("commit") or run.sweep.get("commit") or commit,
         config_hash=run.config_hash,
+        steps_left_out=rewards.count(None),
+        heldout_truncated=held_out.truncated_after,
     )
 
 
@@ -196,23 +202,29 @@ def _parse_result(line: str) -> Result:
         raise ValueError("not JSON, perhaps cut off") from None
     if not isinstance(entry, dict):
         raise ValueError("not a JSON object")
-    names = [field.name for field in fields(Result)]
+    names = [field.name for field in fields(Result) if field.name in entry or _is_needed(field)]
     missing = [name for name in names if name not in entry]
     if missing:
         raise ValueError(f"without {', '.join(missing)}")
     for name in ("arm", "config_hash"):
         if not isinstance(entry[name], str) or not entry[name]:
             raise ValueError(f"{name} {entry[name]!r}, not a text")
-    numbers = ("seed", "steps", "auc", "first8", "last8", "best8", "heldout_after")
-    for name in numbers:
+    whole = ("seed", "steps", "steps_left_out")
+    others = ("auc", "first8", "last8", "best8", "heldout_after", "heldout_truncated")
+    for name in (name for name in (*whole, *others) if name in names):
         value = entry[name]
-        optional = name not in ("seed", "steps")
+        optional = name in others
         if value is None and optional:
             continue
         wanted: Any = int | float if optional else int
         if not isinstance(value, wanted) or isinstance(value, bool) or not math.isfinite(value):
             raise ValueError(f"{name} {value!r}, not a finite number")
     return Result(**{name: entry[name] for name in names})
+
+
+def _is_needed(field: Field[Any]) -> bool:
+    """Whether a line must have it: files without the later fields stay readable."""
+    return field.default is MISSING
 
 
 def installed_versions() -> dict[str, str]:

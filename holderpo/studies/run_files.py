@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
 SUMMARY_FILE = "summary.json"
 SWEEP_FILE = "sweep.json"
+
+# How a metrics file has the values that JSON has no numbers for.
+NOT_FINITE: Mapping[str, float] = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 Row = Mapping[str, float]
 
@@ -104,7 +107,42 @@ def _parse_row(line: str) -> Row | None:
         return None
     if not math.isfinite(row["step"]) or row["step"] != int(row["step"]):
         return None
-    return {name: float(value) for name, value in row.items() if _is_number(value)}
+    numbers = {
+        name: NOT_FINITE.get(value, value) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+    return {name: float(value) for name, value in numbers.items() if _is_number(value)}
+
+
+def writable(row: Row) -> dict[str, float | str]:
+    """A row as JSON can have it: what is not finite as one of the texts of :data:`NOT_FINITE`.
+
+    Args:
+        row: numbers of a step.
+
+    Returns:
+        The same, in the same order; :func:`read_rows` turns it back.
+    """
+    return {
+        name: value if math.isfinite(value) else str(float(value)) for name, value in row.items()
+    }
+
+
+def not_finite_steps(rows: Iterable[Row]) -> dict[str, list[int]]:
+    """Which metrics are not finite, and where.
+
+    Args:
+        rows: of :func:`read_rows`.
+
+    Returns:
+        Steps by metric; only metrics that have such steps.
+    """
+    wrong: dict[str, list[int]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if not math.isfinite(value):
+                wrong.setdefault(name, []).append(int(row["step"]))
+    return wrong
 
 
 def _is_number(value: Any) -> bool:

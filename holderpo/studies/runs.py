@@ -6,12 +6,12 @@ import hashlib
 import json
 import math
 import re
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from holderpo.studies.held_out import HeldOut, first_and_last
 from holderpo.studies.run_files import (
     CONFIG_FILE,
     METRICS_FILE,
@@ -35,17 +35,6 @@ _PLACE = re.compile(
 
 class RunError(ValueError):
     """A folder that cannot be read as a run."""
-
-
-class HeldOut(NamedTuple):
-    """Accuracy on held-out problems, a fraction."""
-
-    before: float | None
-    """Before the first step."""
-    after: float | None
-    """The last one."""
-    after_step: int | None
-    """The step of the last one."""
 
 
 @dataclass(frozen=True)
@@ -123,33 +112,7 @@ class Run:
 
     def held_out(self) -> HeldOut:
         """Held-out accuracy of the metrics file, averaged over data sets."""
-        found = {int(row["step"]): held_out_accuracy(row) for row in self.rows}
-        after = [step for step, value in found.items() if step > 0 and value is not None]
-        last = after[-1] if after else None
-        return HeldOut(found.get(0), None if last is None else found[last], last)
-
-
-def held_out_accuracies(row: Row) -> dict[str, float]:
-    """Accuracy by data source, from verl's ``val-core/<source>/acc/mean@<n>``.
-
-    Args:
-        row: metrics of a step.
-
-    Returns:
-        Fractions; empty if nothing was held out in this step.
-    """
-    found = {}
-    for name, value in row.items():
-        parts = name.split("/")
-        if parts[0] == "val-core" and parts[-2] == "acc" and parts[-1].startswith("mean@"):
-            found["/".join(parts[1:-2])] = value
-    return found
-
-
-def held_out_accuracy(row: Row) -> float | None:
-    """Mean of :func:`held_out_accuracies` over the sources where it is finite; None without any."""
-    found = [value for value in held_out_accuracies(row).values() if math.isfinite(value)]
-    return statistics.fmean(found) if found else None
+        return first_and_last(self.rows)
 
 
 def read_run(folder: Path) -> Run:

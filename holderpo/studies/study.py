@@ -21,6 +21,7 @@ from holderpo.studies.arms import (
     numbers_of_run,
     subtract,
 )
+from holderpo.studies.held_out import describe_not_finite
 from holderpo.studies.results import Result, read_results
 from holderpo.studies.run_files import find_runs, name_steps
 from holderpo.studies.runs import Run, differing_settings, read_run
@@ -146,7 +147,7 @@ def make_study(sources: Sources, settings: StudySettings) -> Study:
     unfinished = [run for run in sources.runs if run.unfinished]
     runs = [run for run in sources.runs if settings.include_unfinished or not run.unfinished]
     _check_metric(settings.metric, runs)
-    problems = list(sources.problems)
+    problems, gaps = list(sources.problems), list[str]()
     numbers = [
         numbers_of_run(run, settings.metric, settings.windows, settings.rule) for run in runs
     ]
@@ -155,6 +156,12 @@ def make_study(sources: Sources, settings: StudySettings) -> Study:
             numbers.append(
                 numbers_of_result(result, file, settings.metric, settings.windows, settings.rule)
             )
+            if result.steps_left_out:
+                gaps.append(
+                    f"{file}: {result.arm}, seed {result.seed}: {settings.metric} is missing or "
+                    f"not finite in {result.steps_left_out} of {result.steps} steps, which are "
+                    "left out"
+                )
         except ValueError as error:
             problems += [str(error)] if str(error) not in problems else []
     numbers = _without_duplicates(numbers, problems)
@@ -164,7 +171,7 @@ def make_study(sources: Sources, settings: StudySettings) -> Study:
         raise ValueError("\n  ".join(["no finished run to compare", *reasons]))
     used = {number.source for number in numbers}
     counted = [run for run in runs if str(run.folder) in used]
-    notes = [*sources.notes, *(note for run in sources.runs for note in run.notes)]
+    notes = [*sources.notes, *(note for run in sources.runs for note in run.notes), *gaps]
     notes += [*_notes(counted, settings), *_arm_notes(arms, counted)]
     return Study(settings, arms, _subtract_all(arms, settings), unfinished, notes, problems)
 
@@ -210,6 +217,8 @@ def _notes(runs: Sequence[Run], settings: StudySettings) -> list[str]:
         for window in settings.windows:
             if window.size > num_steps:
                 notes.append(f"{run.metrics_path}: only {num_steps} steps for {window.heading}")
+        if not_finite := describe_not_finite(run.rows):
+            notes.append(f"{run.metrics_path}: {not_finite}, left out")
         if held_out.after is None:
             notes.append(f"{run.metrics_path}: no held-out accuracy after training")
         elif held_out.after_step != run.steps[-1]:

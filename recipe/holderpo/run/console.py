@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import traceback
@@ -14,16 +15,20 @@ from tqdm import tqdm
 
 from holderpo.metrics import (
     ESS_FRAC,
+    FAILED_PROMPTS,
     GRADIENT_NORM,
     LOG_RATIO_MAX,
     LOG_RATIO_MIN,
+    NONFINITE_FRAC,
     P_NEGATIVE,
     P_POSITIVE,
     REWARD_MEAN,
+    SKIPPED_UPDATES,
     STEP_SECONDS,
+    TRUNCATED_FRAC,
     P,
 )
-from holderpo.studies.runs import held_out_accuracies
+from holderpo.studies import held_out
 from recipe.holderpo.run.trouble import Reminder, trouble
 
 if TYPE_CHECKING:
@@ -128,9 +133,8 @@ def _into_log(text: str) -> None:
         os.close(nowhere)
 
 
-# Columns of a step's line: metric, short label, format.
+# Columns of a step's line: metric, short label, format. The reward stands before them.
 _COLUMNS = (
-    (REWARD_MEAN, "reward", "{:.3f}"),
     (P, "p", "{:+.2f}"),
     (P_POSITIVE, "p of A>0", "{:+.2f}"),
     (P_NEGATIVE, "p of A<0", "{:+.2f}"),
@@ -140,22 +144,62 @@ _COLUMNS = (
     (GRADIENT_NORM, "grad", "{:.2f}"),
     (STEP_SECONDS, "seconds", "{:.1f}"),
 )
+# Shown where they are not 0.
+_TROUBLE = (
+    (SKIPPED_UPDATES, "skipped", "{:.0f}"),
+    (NONFINITE_FRAC, "nonfinite", "{:.3f}"),
+    (FAILED_PROMPTS, "failed", "{:.0f}"),
+)
+_SHARE = "{:.3f}"
 
 
 def step_line(step: int, metrics: Mapping[str, float]) -> str:
-    """One compact line: ``step 12 | reward 0.713 | p +1.25 | ... | held-out 0.820``."""
+    """One compact line: ``step 12 | reward 0.713, cut 0.125 | p +1.25 | ... | held-out 0.820``.
+
+    ``cut`` is the share of truncated responses: beside the reward where it is above 0, beside
+    held-out accuracy wherever it is known. Several held-out sets have a line of their own.
+    """
     parts = [f"step {step:>4}"]
+    if REWARD_MEAN in metrics:
+        truncated = metrics.get(TRUNCATED_FRAC, 0.0)
+        is_shown = _show(_SHARE, truncated) != _SHARE.format(0)
+        parts.append(f"reward {_score(metrics[REWARD_MEAN], truncated if is_shown else None)}")
     parts += [
-        f"{label} {form.format(metrics[name])}" for name, label, form in _COLUMNS if name in metrics
+        f"{label} {_show(form, metrics[name])}" for name, label, form in _COLUMNS if name in metrics
     ]
-    parts += [f"held-out {value:.3f}" for value in held_out_accuracies(metrics).values()]
-    return " | ".join(parts)
+    parts += [
+        f"{label} {_show(form, metrics[name])}"
+        for name, label, form in _TROUBLE
+        if metrics.get(name, 0.0) != 0
+    ]
+    truncated_by_set = held_out.truncated_shares(metrics)
+    scores = {
+        name: _score(accuracy, truncated_by_set.get(name))
+        for name, accuracy in held_out.accuracies(metrics).items()
+    }
+    if len(scores) == 1:
+        parts += [f"held-out {score}" for score in scores.values()]
+    line = " | ".join(parts)
+    if len(scores) > 1:
+        line += "\nheld-out   " + " | ".join(f"{name} {score}" for name, score in scores.items())
+    return line
+
+
+def _score(value: float, truncated: float | None) -> str:
+    """A mean score, and the share of truncated responses behind it."""
+    text = _show(_SHARE, value)
+    return text if truncated is None else f"{text}, cut {_show(_SHARE, truncated)}"
+
+
+def _show(form: str, value: float) -> str:
+    return form.format(value) if math.isfinite(value) else str(float(value))
 
 
 def _short(metrics: Mapping[str, float]) -> str:
-    reward, p = metrics.get(REWARD_MEAN), metrics.get(P)
-    parts = [] if reward is None else [f"reward {reward:.3f}"]
-    return ", ".join(parts if p is None else [*parts, f"p {p:+.2f}"])
+    shown = ((REWARD_MEAN, "reward", _SHARE), (P, "p", "{:+.2f}"))
+    return ", ".join(
+        f"{label} {_show(form, metrics[name])}" for name, label, form in shown if name in metrics
+    )
 
 
 def essence(error: BaseException) -> str:

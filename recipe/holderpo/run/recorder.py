@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import numbers
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from holderpo.studies.run_files import writable
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
@@ -18,7 +19,8 @@ class MetricsFile:
     """One JSON object per line and step, appended to across resumes.
 
     Each has ``step`` and ``wall_time`` (seconds since the epoch, at the end of the step) beside the
-    metrics. The line of step 0 holds the validation before training.
+    metrics; a value that is not finite is there as text (:data:`NOT_FINITE`). The line of step 0
+    holds the validation before training.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +44,8 @@ class MetricsFile:
         """Write one step's line."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, "wall_time": time.time(), **metrics}) + "\n")
+            row = {"step": step, "wall_time": time.time(), **metrics}
+            file.write(json.dumps(writable(row), allow_nan=False) + "\n")
 
 
 def _is_upto(line: str, step: int) -> bool:
@@ -61,7 +64,7 @@ class RunLogger:
 
         Args:
             tracking: verl's logger; it gets everything unchanged.
-            metrics_file: where finite numbers go.
+            metrics_file: where the numbers go.
             on_step: called after each line.
         """
         self._tracking = tracking
@@ -71,13 +74,11 @@ class RunLogger:
     def log(self, data: Mapping[str, Any], step: int, **kwargs: Any) -> None:
         """Log one step."""
         self._tracking.log(data=data, step=step, **kwargs)
-        finite = {
-            name: float(value)
-            for name, value in data.items()
-            if isinstance(value, numbers.Real) and math.isfinite(value)
+        row = {
+            name: float(value) for name, value in data.items() if isinstance(value, numbers.Real)
         }
-        self._metrics_file.append(step, finite)
-        self._on_step(step, finite)
+        self._metrics_file.append(step, row)
+        self._on_step(step, row)
 
     def finish(self, **kwargs: Any) -> None:
         """Close verl's logger."""

@@ -28,28 +28,40 @@ from holderpo.metrics import (
     POLICY_ENTROPY,
     REWARD_MEAN,
     STEP_SECONDS,
+    TRUNCATED_FRAC,
     P,
 )
+from holderpo.studies import held_out
 from holderpo.studies.diagrams import Diagram, draw_diagrams
 from holderpo.studies.run_files import (
     CONFIG_FILE,
     METRICS_FILE,
     SUMMARY_FILE,
+    name_steps,
+    not_finite_steps,
     read_json,
     read_rows,
     read_yaml,
 )
-from holderpo.studies.runs import held_out_accuracies, held_out_accuracy
 from recipe.holderpo.checks.plan import rollouts_per_step, updates_per_step
 from recipe.holderpo.run.phases import FIRST_UPDATE, LAUNCHED, PHASES_FILE
 
+# Of the summary's numbers, those given for the first and the last step that has them.
+_FIRST_AND_LAST = {
+    "reward": REWARD_MEAN,
+    "truncated": TRUNCATED_FRAC,
+    "p": P,
+    "ess_frac": ESS_FRAC,
+}
+# Metrics named on the screen; summary.json has all.
+_MOST_NAMED = 4
 PICTURE_FILE = "report.png"
 HELDOUT = "heldout accuracy"
 
 DIAGRAMS = (
     Diagram(
         "accuracy",
-        {REWARD_MEAN: "reward, sampled", HELDOUT: "held out"},
+        {REWARD_MEAN: "reward, sampled", HELDOUT: "held out", TRUNCATED_FRAC: "truncated"},
         (0.0, 1.02),
     ),
     Diagram(
@@ -99,9 +111,9 @@ def write_summary(
     if not steps:
         raise ValueError("\n".join([f"{run_dir}: no step was taken, nothing to report", *notes]))
     for row in rows:
-        accuracy = held_out_accuracy(row)
-        if accuracy is not None:
-            row[HELDOUT] = accuracy
+        if held_out.accuracies(row):
+            accuracy = held_out.accuracy(row)
+            row[HELDOUT] = math.nan if accuracy is None else accuracy
     for path in (run_dir / PICTURE_FILE, *pictures):
         draw_diagrams(rows, DIAGRAMS, path, title=config.trainer.experiment_name)
 
@@ -172,12 +184,15 @@ def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[s
         "rollouts_per_step": rollouts_per_step(config),
         "updates_per_step": updates_per_step(config),
     }
-    if seconds := [row[STEP_SECONDS] for row in steps if STEP_SECONDS in row]:
+    if seconds := _finite(steps, STEP_SECONDS):
         summary["seconds_per_step_median"] = statistics.median(seconds)
-    for key, name in (("reward", REWARD_MEAN), ("p", P), ("ess_frac", ESS_FRAC)):
-        if values := [row[name] for row in steps if math.isfinite(row.get(name, math.nan))]:
+    for key, name in _FIRST_AND_LAST.items():
+        if values := _finite(steps, name):
             summary |= {f"{key}_first": values[0], f"{key}_last": values[-1]}
-    validated = [row for row in rows if HELDOUT in row]
+    if not_finite := not_finite_steps(rows):
+        names = sorted(not_finite.keys() - {HELDOUT}, key=lambda one: (not _is_shown(one), one))
+        summary["not_finite"] = {name: name_steps(not_finite[name]) for name in names}
+    validated = [row for row in rows if math.isfinite(row.get(HELDOUT, math.nan))]
     num_heldout = _num_heldout(config)
     if validated and num_heldout:
         summary["num_heldout"] = num_heldout
@@ -188,15 +203,28 @@ def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[s
     return summary
 
 
+def _is_shown(name: str) -> bool:
+    """Whether a line of the screen or a diagram is made of this metric."""
+    drawn = (name for diagram in DIAGRAMS for name in diagram.curves)
+    shown = {STEP_SECONDS, *_FIRST_AND_LAST.values(), *drawn}
+    return name.startswith("val-core/") or name in shown
+
+
+def _finite(rows: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    return [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
+
+
 def _accuracy(when: str, row: Mapping[str, float], num_heldout: int) -> dict[str, Any]:
     """Mean over the sets; an interval for one set, otherwise each set's accuracy."""
-    by_set = held_out_accuracies(row)
+    by_set, truncated = held_out.accuracies(row), held_out.truncated_shares(row)
     entries: dict[str, Any] = {f"accuracy_{when}": row[HELDOUT]}
     if len(by_set) == 1:
         interval = wilson_interval(round(row[HELDOUT] * num_heldout), num_heldout)
         entries[f"accuracy_{when}_interval"] = list(interval)
     else:
         entries[f"accuracy_{when}_by_set"] = by_set
+    if shares := {name: share for name, share in truncated.items() if math.isfinite(share)}:
+        entries[f"truncated_{when}_by_set"] = shares
     return entries
 
 
@@ -204,27 +232,47 @@ def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
     """The summary as a person reads it."""
     lines = [""]
     for when in ("before", "after"):
-        if f"accuracy_{when}" not in summary:
-            continue
-        if f"accuracy_{when}_interval" in summary:
-            low, high = summary[f"accuracy_{when}_interval"]
-            more = f"95 % interval {100 * low:.1f} to {100 * high:.1f}, "
-            more += f"{summary['num_heldout']} problems"
-        else:
-            by_set = summary[f"accuracy_{when}_by_set"]
-            more = "mean of " + ", ".join(f"{name} {100 * by_set[name]:.1f}" for name in by_set)
-        lines.append(
-            f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  ({more})"
-        )
+        if f"accuracy_{when}" in summary:
+            lines.append(
+                f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  "
+                f"({_about_accuracy(summary, when)})"
+            )
     if "reward_first" in summary:
         first, last = summary["reward_first"], summary["reward_last"]
-        lines.append(f"sampled reward    {first:.3f} -> {last:.3f}")
+        line = f"sampled reward    {first:.3f} -> {last:.3f}"
+        if "truncated_first" in summary:
+            shares = (summary["truncated_first"], summary["truncated_last"])
+            line += "  (truncated {:.1f} -> {:.1f} %)".format(*(100 * share for share in shares))
+        lines.append(line)
     times = {"seconds_total": "{:.0f} s in all", "seconds_per_step_median": "{:.1f} s per step"}
     if known := [form.format(summary[key]) for key, form in times.items() if key in summary]:
         lines.append(f"time              {', '.join(known)}")
+    not_finite = [
+        f"{name} in step {steps}, left out" for name, steps in summary.get("not_finite", {}).items()
+    ]
+    if more := not_finite[_MOST_NAMED:]:
+        not_finite[_MOST_NAMED:] = [f"{len(more)} more metrics: see {METRICS_FILE}"]
+    lines += [f"not finite        {each}" for each in not_finite]
     lines.append(f"picture           {run_dir / PICTURE_FILE}")
     lines.append(f"numbers           {run_dir / SUMMARY_FILE}, {run_dir / METRICS_FILE}")
     return lines
+
+
+def _about_accuracy(summary: Mapping[str, Any], when: str) -> str:
+    """Interval of one set or the numbers of several, with the truncated share of each."""
+    truncated = {
+        name: f"truncated {100 * share:.1f} %"
+        for name, share in summary.get(f"truncated_{when}_by_set", {}).items()
+    }
+    if f"accuracy_{when}_interval" in summary:
+        low, high = summary[f"accuracy_{when}_interval"]
+        interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
+        return ", ".join([interval, f"{summary['num_heldout']} problems", *truncated.values()])
+    by_set = summary[f"accuracy_{when}_by_set"]
+    return "mean of " + ", ".join(
+        f"{name} {100 * by_set[name]:.1f}" + (f" ({truncated[name]})" if name in truncated else "")
+        for name in by_set
+    )
 
 
 def measure_import_seconds() -> float:

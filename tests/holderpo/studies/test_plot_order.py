@@ -85,3 +85,26 @@ def test_a_file_without_an_order_is_refused(text, message, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         plot(["--run", str(tmp_path), "--out", str(tmp_path / "p.png")])
     assert message in capsys.readouterr().err
+
+
+def test_a_value_that_is_not_finite_is_marked_and_leaves_a_gap(tmp_path):
+    """The curve of three steps is two points; a cross shows where the third would be."""
+    rows = [{"step": step, "holder/p": value} for step, value in ((1, 2.0), (2, "nan"), (3, 1.0))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pictures = []
+    for name in ("a", "b"):
+        pictures.append(tmp_path / f"{name}.svg")
+        plot(["--run", str(tmp_path), "--out", str(pictures[-1])])
+        (tmp_path / "metrics.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows if row["holder/p"] != "nan")
+        )
+    with_gap, without = (picture.read_text() for picture in pictures)
+    assert "not finite" in with_gap
+    assert "not finite" not in without
+
+
+def test_a_run_without_a_finite_order_is_drawn_all_the_same(tmp_path):
+    rows = [{"step": step, "holder/p": value} for step, value in ((1, "inf"), (2, "-inf"))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plot(["--run", str(tmp_path), "--out", str(tmp_path / "p.svg")])
+    assert "not finite" in (tmp_path / "p.svg").read_text()

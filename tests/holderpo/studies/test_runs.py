@@ -1,11 +1,13 @@
 """Run folders and results files, whole and damaged."""
 
 import json
+import math
 import multiprocessing
 from importlib.metadata import version
 
 import pytest
 
+from holderpo.studies import held_out
 from holderpo.studies.results import append_result, installed_versions, read_results
 from holderpo.studies.run_files import find_runs, lookup, name_steps
 from holderpo.studies.runs import RunError, arm_of, differing_settings, read_run
@@ -25,7 +27,7 @@ def test_finished_run_is_read_from_its_folder(tmp_path):
     assert run.p == {"kind": "linear", "start": 2.0, "end": -2.0}
     assert run.steps == (1, 2, 3)
     assert run.values(REWARD) == (0.1, 0.2, 0.6)
-    assert run.held_out() == (0.25, 0.75, 3)
+    assert run.held_out() == (0.25, 0.75, 3, None)
     assert run.unfinished is None
     assert run.notes == ()
 
@@ -180,7 +182,40 @@ def test_held_out_is_the_mean_over_sources_of_the_last_validation(tmp_path):
     metrics.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
     with metrics.open("a") as file:
         file.write(json.dumps({"step": 3, REWARD: 0.3}) + "\n")
-    assert read_run(folder).held_out() == (None, pytest.approx(0.7), 2)
+    assert read_run(folder).held_out()[:3] == (None, pytest.approx(0.7), 2)
+
+
+def held_out_row(step, **values):
+    """Accuracy and truncated share by set, each missing where it is None."""
+    names = ("val-core/{}/acc/mean@2", "val-aux/{}/truncated/mean@2")
+    found = {
+        name.format(source): value
+        for source, pair in values.items()
+        for name, value in zip(names, pair, strict=True)
+        if value is not None
+    }
+    return {"step": float(step)} | found
+
+
+def test_truncated_share_is_that_of_the_last_validation_and_known_of_all_sets():
+    rows = [held_out_row(1, a=(0.5, 0.5)), held_out_row(2, a=(0.5, 0.25), b=(0.75, 0.75))]
+    assert held_out.first_and_last(rows) == (None, 0.625, 2, 0.5)
+    rows = [held_out_row(2, a=(0.5, 0.25), b=(0.75, None))]
+    assert held_out.first_and_last(rows) == (None, 0.625, 2, None)
+    # Some problems have lost an answer: the share of those with all of them.
+    row = {"val-aux/a/truncated/mean@8": 0.5, "val-aux/a/truncated/mean@10": 0.25}
+    assert held_out.truncated_shares(row) == {"a": 0.25}
+
+
+def test_a_mean_over_sets_is_never_one_over_fewer_sets_in_silence():
+    rows = [
+        held_out_row(0, a=(math.nan, 0.0), b=(0.5, 0.0)),
+        held_out_row(1, a=(0.25, 0.0), b=(0.75, 0.0)),
+        held_out_row(2, a=(math.nan, 0.0), b=(0.75, 0.0)),
+    ]
+    assert held_out.first_and_last(rows) == (None, 0.5, 1, 0.0)
+    assert held_out.describe_not_finite(rows) == "held-out accuracy is not finite in step 0, 2"
+    assert held_out.describe_not_finite(rows[1:2]) is None
 
 
 def test_what_is_no_run_is_refused_with_a_reason(tmp_path):
@@ -269,6 +304,8 @@ def test_result_line_has_the_numbers_of_the_run(tmp_path):
         "seconds": 12.5,
         "versions": {"verl": "0.9.1"},
         "commit": "abc",
+        "steps_left_out": 0,
+        "heldout_truncated": None,
     }
     assert [path.name for path in path.parent.iterdir()] == ["results.jsonl"]
     results, problems = read_results(path)
@@ -345,6 +382,21 @@ def test_lines_that_are_no_results_are_told_by_number(tmp_path):
     assert "line 6: arm None, not a text" in problems[4]
     assert "line 7: config_hash [1], not a text" in problems[5]
     assert "line 8: " in problems[6]
+
+
+def test_lines_without_the_later_fields_are_read(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append_result(path, read_run(write_run(tmp_path / "a", [0.1])))
+    entry = json.loads(path.read_text())
+    del entry["steps_left_out"], entry["heldout_truncated"]
+    wrong = [{**entry, "steps_left_out": None}, {**entry, "heldout_truncated": "much"}]
+    path.write_text("\n".join(json.dumps(line) for line in [entry, *wrong]))
+    (result,), problems = read_results(path)
+    assert (result.steps_left_out, result.heldout_truncated) == (0, None)
+    assert [problem.partition("line ")[2] for problem in problems] == [
+        "2: steps_left_out None, not a finite number",
+        "3: heldout_truncated 'much', not a finite number",
+    ]
 
 
 def _append(path, folder):

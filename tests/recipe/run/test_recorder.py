@@ -1,6 +1,9 @@
 """metrics.jsonl across crashes and resumes, and what the console shows."""
 
 import json
+import math
+
+import numpy as np
 
 from holderpo.studies.run_files import read_rows
 from recipe.holderpo.run.console import essence, step_line
@@ -38,11 +41,95 @@ def test_every_step_goes_to_verls_logger_the_file_and_the_console(tmp_path):
     tracking, shown = Tracking(), []
     file = MetricsFile(tmp_path / "run" / "metrics.jsonl")
     logger = RunLogger(tracking, file, lambda step, metrics: shown.append((step, metrics)))
-    data = {"x": 1, "text": "no number", "bad": float("nan")}
+    data = {"x": 1, "text": "no number"}
     logger.log(data=data, step=3)
     assert tracking.logged == [(3, data)]
     assert shown == [(3, {"x": 1.0})]
     assert json.loads(file.path.read_text())["x"] == 1.0
+
+
+def refuse(constant):
+    raise ValueError(f"{constant} is no JSON")
+
+
+def test_what_is_not_finite_keeps_its_name_in_strict_json_and_is_read_back(tmp_path):
+    tracking, shown = Tracking(), []
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    logger = RunLogger(tracking, file, lambda step, metrics: shown.append(metrics))
+    data = {"a": math.nan, "b": np.float32("inf"), "c": -math.inf, "d": np.float64(0.5), "e": "nan"}
+    logger.log(data=data, step=3)
+    assert tracking.logged == [(3, data)], "verl's loggers get what they got"
+    line = json.loads(file.path.read_text(), parse_constant=refuse)
+    assert [line[name] for name in "abcd"] == ["nan", "inf", "-inf", 0.5]
+    assert "e" not in line, "a text of verl's is no number"
+    (row,) = read_rows(file.path, [])
+    assert math.isnan(row["a"])
+    assert (row["b"], row["c"], row["d"]) == (math.inf, -math.inf, 0.5)
+    assert list(shown[0]) == list("abcd")
+
+
+def test_other_texts_in_a_line_are_no_numbers(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "a": "nan", "b": "NaN", "c": "0.5", "d": "infinity", "e": NaN}\n')
+    (row,) = read_rows(path, [])
+    assert sorted(row) == ["a", "e", "step"]
+
+
+def test_a_resumed_run_keeps_lines_with_values_that_are_not_finite(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    for step in range(3):
+        file.append(step, {"a": math.nan})
+    file.drop_after(1)
+    assert [row["step"] for row in read_rows(file.path, [])] == [0, 1]
+
+
+HELD_OUT, TRUNCATED = "val-core/{}/acc/mean@4", "val-aux/{}/truncated/mean@4"
+
+
+def test_the_truncated_share_stands_beside_the_reward_and_held_out_accuracy():
+    metrics = {
+        "critic/rewards/mean": 0.5,
+        "reward/truncated_frac": 0.125,
+        "holder/p": 1.0,
+        HELD_OUT.format("a/b"): 0.25,
+        TRUNCATED.format("a/b"): 0.0,
+    }
+    assert step_line(7, metrics) == (
+        "step    7 | reward 0.500, cut 0.125 | p +1.00 | held-out 0.250, cut 0.000"
+    )
+    # Not worth the width while there is nothing to see.
+    assert "cut" not in step_line(7, {"critic/rewards/mean": 1, "reward/truncated_frac": 0.0004})
+
+
+def test_several_held_out_sets_have_a_line_of_their_own_with_their_names():
+    metrics = {
+        "critic/rewards/mean": 0.5,
+        HELD_OUT.format("aime24"): 0.25,
+        HELD_OUT.format("amc"): 0.5,
+        TRUNCATED.format("amc"): 0.75,
+    }
+    assert step_line(7, metrics).splitlines() == [
+        "step    7 | reward 0.500",
+        "held-out   aime24 0.250 | amc 0.500, cut 0.750",
+    ]
+
+
+def test_trouble_is_in_the_step_line_and_only_then():
+    fine = {"critic/rewards/mean": 0.5, "actor/skipped_updates": 0.0, "holder/nonfinite_frac": 0.0}
+    assert step_line(7, fine) == "step    7 | reward 0.500"
+    bad = {
+        "critic/rewards/mean": math.nan,
+        "holder/p": -math.inf,
+        "actor/grad_norm": math.inf,
+        "actor/skipped_updates": 2.0,
+        "holder/nonfinite_frac": 0.25,
+        "rollout/failed_prompts": 3.0,
+        "reward/truncated_frac": math.nan,
+    }
+    assert step_line(7, bad) == (
+        "step    7 | reward nan, cut nan | p -inf | grad inf | skipped 2 | nonfinite 0.250 "
+        "| failed 3"
+    )
 
 
 def test_step_line_is_compact_and_leaves_out_what_is_missing():

@@ -156,6 +156,56 @@ def test_a_picture_that_cannot_be_written_is_named(config, tmp_path, capsys, pic
     assert picture in capsys.readouterr().err
 
 
+def test_the_truncated_share_stands_beside_each_accuracy_and_the_reward(config, tmp_path):
+    cut = {"val-aux/columns/truncated/mean@1": 0.125}
+    first, last = ({"reward/truncated_frac": share} for share in (0.5, 0.25))
+    summary = summarize(config, [row(1, columns=0.25) | first, row(2, columns=0.5) | cut | last])
+    assert summary["truncated_after_by_set"] == {"columns": 0.125}
+    assert held_out_lines(summary, tmp_path) == [
+        "held-out accuracy after   50.0 %  "
+        "(95 % interval 23.7 to 76.3, 10 problems, truncated 12.5 %)",
+    ]
+    assert "sampled reward    0.250 -> 0.250  (truncated 50.0 -> 25.0 %)" in screen_lines(
+        summary, tmp_path
+    )
+
+
+def test_the_truncated_share_of_several_sets_stands_beside_each(config, tmp_path):
+    cut = {"val-aux/amc/truncated/mean@1": 0.5}
+    summary = summarize(config, [row(1), row(2, aime24=0.25, amc=0.75) | cut])
+    assert held_out_lines(summary, tmp_path) == [
+        "held-out accuracy after   50.0 %  (mean of aime24 25.0, amc 75.0 (truncated 50.0 %))"
+    ]
+
+
+def test_what_is_not_finite_is_named_and_breaks_neither_summary_nor_picture(
+    config, tmp_path, capsys
+):
+    left_behind(tmp_path, config)
+    lines = (tmp_path / METRICS).read_text().splitlines()
+    last = json.loads(lines[-1])
+    wrong = dict.fromkeys(["actor/a", "actor/b", "actor/c", "timing_s/step", "holder/p"], "nan")
+    wrong |= {"critic/rewards/mean": "inf", "val-core/columns/acc/mean@1": "nan"}
+    (tmp_path / METRICS).write_text("\n".join([*lines[:-1], json.dumps(last | wrong)]) + "\n")
+    svg = tmp_path / "report.svg"
+    assert report([str(tmp_path), f"--picture={svg}"]) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if "not finite" in line]
+    assert shown == [
+        "not finite        critic/rewards/mean in step 2, left out",
+        "not finite        holder/p in step 2, left out",
+        "not finite        timing_s/step in step 2, left out",
+        "not finite        val-core/columns/acc/mean@1 in step 2, left out",
+        "not finite        3 more metrics: see metrics.jsonl",
+    ]
+    text = (tmp_path / SUMMARY).read_text()
+    summary = json.loads(text, parse_constant=pytest.fail)
+    assert summary["not_finite"] == dict.fromkeys(wrong, "2")
+    assert (summary["seconds_per_step_median"], summary["reward_last"]) == (2.0, 0.25)
+    assert "accuracy_after" not in summary
+    # In the diagrams of accuracy and order.
+    assert svg.read_text().count("not finite") == 2
+
+
 def test_metrics_that_are_missing_in_a_step_are_passed_over(config):
     summary = summarize(config, [row(1), {"step": 2}, {**row(3), "holder/p": math.nan}])
     assert (summary["steps"], summary["p_last"], summary["reward_last"]) == (3, 1.0, 0.25)
