@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-RULES = ("zero", "mask", "soft")
+RULES = ("grade", "zero", "mask", "soft")
 
 
 @dataclass(frozen=True)
@@ -12,10 +12,10 @@ class TruncationSettings:
     """The section ``reward.reward_kwargs`` of the truncation-aware reward manager."""
 
     truncated: str = "zero"
-    """``zero``: reward 0, the paper's rule. ``mask``: reward 0 and advantage 0, so that it pushes
-    nothing; it still counts in its group's mean and in the mean over responses. ``soft``: the
-    graded reward less a penalty that grows linearly over the last ``buffer_tokens`` before the
-    limit, truncated or not (DAPO)."""
+    """``grade``: what it is graded as, like any other. ``zero``: reward 0, the paper's rule.
+    ``mask``: reward 0 and advantage 0, so that it pushes nothing; it still counts in its group's
+    mean and in the mean over responses. ``soft``: the graded reward less a penalty that grows
+    linearly over the last ``buffer_tokens`` before the limit, truncated or not (DAPO)."""
     buffer_tokens: int | None = None
     """Tokens of the buffer; with ``soft`` only."""
     penalty: float = 1.0
@@ -43,6 +43,11 @@ class TruncationSettings:
         if not self.penalty > 0:
             raise ValueError(f"{field}.penalty: {self.penalty!r}; give a number above 0")
 
+    @property
+    def zeroes(self) -> bool:
+        """Whether a truncated response is worth nothing, held-out accuracy included."""
+        return self.truncated in ("zero", "mask")
+
     def reward(
         self, score: float, *, truncated: bool, length_tokens: int, max_tokens: int
     ) -> float:
@@ -61,7 +66,7 @@ class TruncationSettings:
             The reward.
         """
         if self.truncated != "soft":
-            return 0.0 if truncated else score
+            return 0.0 if truncated and self.zeroes else score
         assert self.buffer_tokens is not None
         over_tokens = length_tokens - (max_tokens - self.buffer_tokens)
         return score - self.penalty * min(max(over_tokens / self.buffer_tokens, 0.0), 1.0)

@@ -1,14 +1,16 @@
 """What verl's entry point loads at the end of ``import verl``, in every verl process.
 
-It only leaves notes for later: the loss, the advantage estimator and an agent loop are registered
-when verl's own registries are imported, so a process that never needs them (vLLM's) does not pay
-for them. verl swallows errors raised here, so they are logged as errors first.
+It only leaves notes for later: the loss, the advantage estimator, an agent loop and a reward
+manager are registered when verl's own registries are imported, so a process that never needs them
+(vLLM's) does not pay for them. verl swallows errors raised here, so they are logged as errors
+first.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from importlib import import_module
 from types import ModuleType
 
 from wrapt import register_post_import_hook
@@ -17,6 +19,7 @@ from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_
 
 CPU_PLATFORM = "cpu"
 ANY_TOKENIZER_LOOP = "single_turn_any_tokenizer"
+REWARD_MANAGER = "recipe.holderpo.reward_manager"
 
 
 def register_algorithms(core_algos: ModuleType) -> None:
@@ -35,6 +38,20 @@ def register_agent_loop(agent_loop: ModuleType) -> None:
     agent_loop._agent_loop_registry[ANY_TOKENIZER_LOOP] = {"_target_": target}
 
 
+def import_reward_manager(_: ModuleType) -> None:
+    """Bring the reward manager that knows truncated responses, once verl's are there."""
+    import_module(REWARD_MANAGER)
+
+
+def register_reward_manager(reward_manager: ModuleType) -> None:
+    """Add it to verl's, whichever of the two was imported first."""
+    from verl.experimental.reward_loop.reward_manager import register
+
+    from recipe.holderpo.sections import TRUNCATION_MANAGER
+
+    register(TRUNCATION_MANAGER)(reward_manager.TruncationRewardManager)
+
+
 def _load() -> None:
     try:
         check_verl_version()
@@ -43,6 +60,8 @@ def _load() -> None:
         raise
     register_post_import_hook(register_algorithms, "verl.trainer.ppo.core_algos")
     register_post_import_hook(register_agent_loop, "verl.experimental.agent_loop.agent_loop")
+    register_post_import_hook(import_reward_manager, "verl.experimental.reward_loop.reward_manager")
+    register_post_import_hook(register_reward_manager, REWARD_MANAGER)
     if os.environ.get("VERL_PLATFORM") == CPU_PLATFORM:
         from recipe.holderpo.cpu import activate
 

@@ -5,10 +5,7 @@ level up. In the configuration::
 
     reward:
       reward_manager:
-        source: importlib
         name: TruncationRewardManager
-        module:
-          path: pkg://recipe.holderpo.reward_manager
       reward_kwargs:
         truncated: zero
 """
@@ -53,7 +50,10 @@ class TruncationRewardManager(NaiveRewardManager):
         self.settings = truncation_settings(config)
         self.max_response_tokens = config.data.max_response_length
         self.max_tokens = config.actor_rollout_ref.rollout.max_model_len or float("inf")
-        self.end_tokens = end_tokens(tokenizer, config.actor_rollout_ref.model.path)
+        model = config.actor_rollout_ref.model
+        self.end_tokens = end_tokens(
+            tokenizer, model.path, trust_remote_code=model.get("trust_remote_code", False)
+        )
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Score one response.
@@ -81,30 +81,34 @@ class TruncationRewardManager(NaiveRewardManager):
         if "score" in extra:
             extra["score"] = reward
         # Held-out accuracy follows the paper's rule too; a soft penalty is for training only.
-        if truncated and self.settings.truncated != "soft" and "acc" in extra:
+        if truncated and self.settings.zeroes and "acc" in extra:
             extra["acc"] = 0.0
         return {"reward_score": reward, "reward_extra_info": extra}
 
 
-def end_tokens(tokenizer: PreTrainedTokenizerBase, model_path: str) -> frozenset[int]:
+def end_tokens(
+    tokenizer: PreTrainedTokenizerBase, model_path: str, *, trust_remote_code: bool = False
+) -> frozenset[int]:
     """The tokens at which vLLM stops: the tokenizer's and the generation configuration's.
 
     Args:
         tokenizer: of the model.
         model_path: where its generation configuration is; without one the model's configuration
             counts, as in vLLM.
+        trust_remote_code: whether code of the model may run to read that.
 
     Returns:
         Token numbers.
     """
     tokens = {tokenizer.eos_token_id}
-    configured = _generation_config(copy_to_local(model_path)).eos_token_id
+    configured = _generation_config(copy_to_local(model_path), trust_remote_code).eos_token_id
     tokens |= set(configured) if isinstance(configured, Sequence) else {configured}
     return frozenset(token for token in tokens if token is not None)
 
 
-def _generation_config(model_path: str) -> GenerationConfig:
+def _generation_config(model_path: str, trust_remote_code: bool) -> GenerationConfig:
     try:
         return GenerationConfig.from_pretrained(model_path)
     except OSError:
-        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model_path))
+        config = AutoConfig.from_pretrained(model_path, trust_remote_code=trust_remote_code)
+        return GenerationConfig.from_model_config(config)

@@ -16,6 +16,8 @@ HOLDER = "holder"
 POWER_MEAN = "power_mean"
 # Name of the reward manager that knows truncated responses.
 TRUNCATION_MANAGER = "TruncationRewardManager"
+# Its rules in configs/base.yaml and configs/math.yaml.
+_DEFAULTS = ("grade", "zero")
 
 
 def plain(section: DictConfig | ListConfig) -> Any:
@@ -55,8 +57,8 @@ def advantage_settings(config: DictConfig) -> AdvantageSettings:
                     f"{config.algorithm.adv_estimator!r}; '{HOLDER}' does the masking, choose that"
                 )
             section["transforms"] = [*section["transforms"], {"name": "drop_truncated"}]
-    # The default may stay from a run whose method brings a manager of its own.
-    elif (config.reward.get("reward_kwargs") or {}).get("truncated", "zero") != "zero":
+    # The defaults may stay from a run whose method brings a manager of its own.
+    elif (config.reward.get("reward_kwargs") or {}).get("truncated", "grade") not in _DEFAULTS:
         raise ValueError(
             f"reward.reward_kwargs.truncated: not read by reward.reward_manager.name "
             f"{config.reward.reward_manager.name!r}; give {TRUNCATION_MANAGER} "

@@ -310,15 +310,18 @@ def response_of(num_tokens):
 
 
 @pytest.mark.parametrize("method", ["dapo", "dapo_overlong"])
-def test_overlong_punishment_takes_effect_and_leaves_acc_alone(method):
+def test_overlong_punishment_takes_effect_and_leaves_acc_alone(method, tmp_path):
     """Through verl's reward manager with our reward function; 22 tokens at most, 4 of them buffer.
 
     The decoded answer is right whatever the length.
     """
 
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    config = composed(method, (f"actor_rollout_ref.model.path={tmp_path}",))
+
     async def score(lengths):
-        tokenizer = SimpleNamespace(decode=lambda ids, skip_special_tokens: "7")
-        manager = load_reward_manager(composed(method), tokenizer)
+        tokenizer = SimpleNamespace(decode=lambda ids, skip_special_tokens: "7", eos_token_id=None)
+        manager = load_reward_manager(config, tokenizer)
         return [await manager.run_single(response_of(length)) for length in lengths]
 
     results = asyncio.run(score([5, 18, 19, 20, 21, 22]))

@@ -23,9 +23,11 @@ def stock():
     light = sorted(name for name in sys.modules if name.startswith(("recipe", "holderpo")))
     cost = "verl.trainer.ppo.core_algos" in sys.modules
     from verl.trainer.ppo import core_algos
+    from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
     return {
         "loss": core_algos.get_policy_loss_fn("holder").__module__,
         "advantage": core_algos.get_adv_estimator_fn("holder").__module__,
+        "reward_manager": get_reward_manager_cls("TruncationRewardManager").__module__,
         "light": light,
         "registry_imported_by_plugin": cost,
     }
@@ -70,6 +72,7 @@ def test_verls_entry_point_registers_loss_and_estimator_in_a_fresh_process(proce
     found = processes[0]["stock"]
     assert found["loss"] == "recipe.holderpo.policy_loss"
     assert found["advantage"] == "recipe.holderpo.advantage"
+    assert found["reward_manager"] == "recipe.holderpo.reward_manager"
 
 
 def test_the_plugin_alone_is_light(processes):

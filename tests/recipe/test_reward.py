@@ -11,9 +11,11 @@ from hydra import compose, initialize_config_dir
 from tensordict import TensorDict
 from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
 from verl.protocol import DataProto
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from data_prep.tiny_model import END_ID, ascii_tokenizer
 from holderpo.rewards.truncation import TruncationSettings
+from holderpo.studies import held_out
 from recipe.holderpo.advantage import AdvantageCall, advantage_call, compute_holder_advantage
 from recipe.holderpo.main import config_dir
 from recipe.holderpo.reward_extras import reward_shares, truncated_rows
@@ -22,11 +24,8 @@ from recipe.holderpo.sections import advantage_settings, truncation_settings
 
 MAX_TOKENS = 64
 OTHER_END_ID = ord("~")
-MANAGER = [
-    "reward.reward_manager.source=importlib",
-    "reward.reward_manager.name=TruncationRewardManager",
-    "reward.reward_manager.module.path=pkg://recipe.holderpo.reward_manager",
-]
+ZERO = "reward.reward_kwargs.truncated=zero"
+VERLS_OWN = "reward.reward_manager.name=naive"
 KEYS = {"score", "acc", "no_answer", "unparseable", "timeout", "error"}
 
 
@@ -110,7 +109,7 @@ def test_right_wrong_truncated_and_stuck_responses_side_by_side(model):
         row("\\boxed{0.5}", None),
     ]
     with pytest.warns(RuntimeWarning, match="not graded"):
-        results = score(rows, model, *MANAGER)
+        results = score(rows, model, ZERO)
     assert [result["reward_score"] for result in results] == [1, 1, 0, 0, 0, 0, 1, 1, 0]
     extras = [result["reward_extra_info"] for result in results]
     assert all(set(extra) == KEYS | {"truncated"} for extra in extras)
@@ -124,14 +123,14 @@ def test_right_wrong_truncated_and_stuck_responses_side_by_side(model):
 
 def test_verls_own_manager_takes_a_truncated_box_for_an_answer(model):
     cut, right = row(full("\\boxed{0.5}"), ["0.5"], end=None), row("\\boxed{0.5}", ["0.5"])
-    results = score([cut, right], model)
+    results = score([cut, right], model, VERLS_OWN)
     assert [result["reward_score"] for result in results] == [1, 1]
     assert set(results[0]["reward_extra_info"]) == KEYS
 
 
 def test_a_full_context_truncates_too(model):
     rows = [row("\\boxed{5}", ["5"], end=end, prompt="x" * 31) for end in (None, END_ID)]
-    overrides = [*MANAGER, "actor_rollout_ref.rollout.max_model_len=40"]
+    overrides = [ZERO, "actor_rollout_ref.rollout.max_model_len=40"]
     assert [result["reward_score"] for result in score(rows, model, *overrides)] == [0, 1]
 
 
@@ -144,7 +143,7 @@ def test_the_soft_penalty_grows_over_the_buffer_and_leaves_the_accuracy_alone(mo
             (full("\\boxed{5}"), None),
         ]
     ]
-    overrides = [*MANAGER, "+reward.reward_kwargs.truncated=soft"]
+    overrides = ["reward.reward_kwargs.truncated=soft"]
     results = score(rows, model, *overrides, "+reward.reward_kwargs.buffer_tokens=16")
     assert [result["reward_score"] for result in results] == [1.0, 0.5, 0.0]
     assert [result["reward_extra_info"]["score"] for result in results] == [1.0, 0.5, 0.0]
@@ -153,23 +152,26 @@ def test_the_soft_penalty_grows_over_the_buffer_and_leaves_the_accuracy_alone(mo
 
 
 def test_a_mask_is_reward_0_and_the_transform_that_drops_truncated_responses(model):
-    mask = [*MANAGER, "+reward.reward_kwargs.truncated=mask"]
+    mask = ["reward.reward_kwargs.truncated=mask"]
     (result,) = score([row(full("\\boxed{5}"), ["5"], end=None)], model, *mask)
     assert result["reward_score"] == 0
     assert list(advantage_settings(composed(*mask)).transforms) == [{"name": "drop_truncated"}]
-    assert list(advantage_settings(composed(*MANAGER)).transforms) == []
+    assert list(advantage_settings(composed()).transforms) == []
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([*MANAGER, "algorithm.adv_estimator=grpo"], "'mask' with algorithm.adv_estimator 'grpo'"),
-        ([], "not read by reward.reward_manager.name 'naive'; give TruncationRewardManager"),
+        (["algorithm.adv_estimator=grpo"], "'mask' with algorithm.adv_estimator 'grpo'"),
+        (
+            [VERLS_OWN],
+            "not read by reward.reward_manager.name 'naive'; give TruncationRewardManager",
+        ),
     ],
 )
 def test_a_mask_that_would_do_nothing_is_refused(overrides, message):
     with pytest.raises(ValueError, match=rf"reward\.reward_kwargs\.truncated: {message}"):
-        advantage_settings(composed("+reward.reward_kwargs.truncated=mask", *overrides))
+        advantage_settings(composed("reward.reward_kwargs.truncated=mask", *overrides))
 
 
 def test_end_tokens_are_those_at_which_vllm_stops(model, tmp_path):
@@ -187,7 +189,7 @@ def test_masked_responses_have_no_part_in_the_update_and_keep_their_place_in_the
         row(full("\\boxed{5}"), ["5"], end=None),
         row(full("\\boxed{5}")[1:], ["5"]),
     ]
-    mask = [*MANAGER, "+reward.reward_kwargs.truncated=mask"]
+    mask = ["reward.reward_kwargs.truncated=mask"]
     results = score(rows, model, *mask)
     lengths = torch.tensor([one.batch["responses"].shape[-1] for one in rows])
     response_mask = (torch.arange(MAX_TOKENS) < lengths[:, None]).float()
@@ -220,23 +222,51 @@ def test_the_file_may_be_loaded_under_another_name_and_the_function_stays_a_coro
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"truncated": "drop"}, "truncated: 'drop'; give one of zero, mask, soft"),
+        ({"truncated": "drop"}, "truncated: 'drop'; give one of grade, zero, mask, soft"),
         ({"truncated": "soft"}, "buffer_tokens: None; 'soft' needs a number"),
         ({"truncated": "soft", "buffer_tokens": 0}, "buffer_tokens: 0; 'soft' needs a number"),
         ({"truncated": "soft", "buffer_tokens": 8, "penalty": 0}, "penalty: 0; give a number"),
         ({"truncated": "soft", "buffer_tokens": 65}, "buffer_tokens: 65; give at most"),
-        ({"buffer_tokens": 8}, "do nothing with truncated 'zero'"),
+        ({"buffer_tokens": 8}, "do nothing with truncated 'grade'"),
         ({"max_resp_len": 8}, "max_resp_len; give only truncated, buffer_tokens, penalty"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_with_field_and_fix(section, message):
-    overrides = [f"+reward.reward_kwargs.{key}={value}" for key, value in section.items()]
+    overrides = [f"++reward.reward_kwargs.{key}={value}" for key, value in section.items()]
     with pytest.raises(ValueError, match=f"reward.reward_kwargs.*{message}"):
-        truncation_settings(composed(*MANAGER, *overrides))
+        truncation_settings(composed(*overrides))
 
 
-def test_the_default_is_the_papers_rule():
-    assert truncation_settings(composed(*MANAGER)) == TruncationSettings(truncated="zero")
+def test_the_default_changes_no_reward_and_that_of_mathematics_is_the_papers_rule():
+    assert truncation_settings(composed()) == TruncationSettings(truncated="grade")
+    assert TruncationSettings() == TruncationSettings(truncated="zero")
+
+
+def test_a_truncated_response_is_known_and_graded_like_any_other_by_default(model):
+    """On the demo every right answer fills the limit, its end token included."""
+    digits = "13 15 08 08 11 09"
+    config = ["reward.custom_reward_function.path=pkg://holderpo.rewards.exact_match"]
+    config += [f"data.max_response_length={len(digits) + 1}"]
+    rows = [row(digits, digits), row(digits + " ", digits, end=None), row("1" * 18, "1", end=None)]
+    results = score(rows, model, *config)
+    extras = [result["reward_extra_info"] for result in results]
+    assert [one.batch["responses"].shape[-1] for one in rows] == [18, 18, 18]
+    assert [extra["truncated"] for extra in extras] == [0, 1, 1]
+    assert [result["reward_score"] for result in results] == [1, 1, 0]
+    assert [extra["acc"] for extra in extras] == [1, 1, 0]
+    own = score(rows, model, VERLS_OWN, *config)
+    assert [one["reward_score"] for one in own] == [one["reward_score"] for one in results]
+
+
+def test_the_share_of_truncated_held_out_responses_is_read_as_verl_names_it():
+    extras = {"acc": [1.0, 0.0, 1.0, 1.0], "truncated": [0.0, 1.0, 1.0, 0.0]}
+    trainer = PPOTrainerSync.__new__(PPOTrainerSync)
+    metrics = trainer._val_metrics_update(
+        ["a/b", "a/b", "c", "c"], ["1", "2", "3", "3"], extras, sample_turns=[]
+    )
+    assert held_out.accuracies(metrics) == {"a/b": 0.5, "c": 1.0}
+    assert held_out.truncated_shares(metrics) == {"a/b": 0.5, "c": 0.5}
+    assert held_out.truncated_share(metrics) == 0.5
 
 
 def test_shares_leave_out_padding_and_what_the_reward_does_not_say():
