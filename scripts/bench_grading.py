@@ -28,6 +28,7 @@ from math_verify import LatexExtractionConfig, parse, verify
 from tqdm import tqdm
 
 from holderpo.grading import Status, grade, grade_many
+from holderpo.sheets import Sheet, fit, markdown
 
 MEAN_CHARACTERS = 1200
 SHARES = {"stored": 0.26, "rewritten": 0.25, "wrong": 0.42, "no_box": 0.06, "pathological": 0.01}
@@ -268,7 +269,7 @@ def to_markdown(results: Sequence[Result]) -> str:
     """The table."""
     heading = ["method", "answers", "answers/s with 1 % pathological", "without"]
     heading += ["p50 / p99 / max with", "right to 0 (with / without)", "wrong to 1"]
-    lines = [heading, ["---"] * len(heading)]
+    lines = []
     for method in METHODS:
         on, off = sorted(
             (result for result in results if result.method == method),
@@ -281,7 +282,7 @@ def to_markdown(results: Sequence[Result]) -> str:
         line += [f"{off.answers_per_second:.0f}", latency]
         line += [f"{on.right_to_0} / {off.right_to_0}", f"{on.wrong_to_1} / {off.wrong_to_1}"]
         lines.append(line)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join(map(markdown, fit(Sheet("", heading, lines))))
 
 
 def nested(left: str, middle: str, right: str, depth: int) -> str:

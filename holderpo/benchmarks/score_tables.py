@@ -2,72 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from holderpo.benchmarks.scores import FAILURES, NUM_RESAMPLES, PanelResult, Score, SetResult
+from holderpo.benchmarks.scores import (
+    BOOTSTRAP,
+    FAILURES,
+    NUM_RESAMPLES,
+    WILSON,
+    PanelResult,
+    Score,
+    SetResult,
+)
 from holderpo.intervals import Interval
+from holderpo.sheets import Sheet, fit, markdown, show
 
 # How the interval of an average is made.
 PANEL_INTERVAL = "of the sets'"
-
-HEADINGS = (
-    *("set", "problems", "sampling", "seeds", "metric", "score, %", "95 % interval"),
-    *(f"{name.replace('_', ' ')}, %" for name in FAILURES),
-    "tokens",
-)
+# How each kind of interval is marked in a table.
+MARKS: Mapping[str, str] = {WILSON: "W", BOOTSTRAP: "B", PANEL_INTERVAL: "S"}
+_NONE = "-"
 
 
-def make_rows(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> list[list[str]]:
-    """The cells of the table: a line for each number of each set, then the averages.
+def make_sheets(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> list[Sheet]:
+    """The tables: scores, how the answers were drawn, shares of them without a verdict.
 
     Args:
         results: of the sets.
-        panels: their averages; one without a value has its reasons in place of it.
+        panels: their averages; one without a value says ``none`` in place of it.
 
     Returns:
-        Rows as long as :data:`HEADINGS`.
+        Them, as wide as a terminal.
     """
-    rows = []
-    for result in results:
-        for position, score in enumerate(result.scores):
-            rows.append(_score_cells(result, score))
-            if position:
-                # The same answers: what was said in the line above is not said again.
-                rows[-1] = [*[""] * 4, *rows[-1][4:7], *[""] * (len(HEADINGS) - 7)]
-    for panel in panels:
-        cells = [panel.title, "", "", "", "", "none", ""]
-        if panel.value is not None and panel.interval is not None:
-            cells[5:] = [_percent(panel.value), _interval(panel.interval, PANEL_INTERVAL)]
-        rows.append(cells + [""] * (len(HEADINGS) - len(cells)))
-    return rows
+    scores = [_score_cells(result, score) for result in results for score in result.scores]
+    scores += [_panel_cells(panel) for panel in panels]
+    headings = ["set", "metric", "score", "95 % interval", "truncated", "finished"]
+    shares = [
+        [result.title, *(_percent(result.failures[name]) for name in FAILURES)]
+        for result in results
+    ]
+    sheets = [
+        Sheet("Scores, %", headings, scores, broken=("set",)),
+        Sheet(
+            "Answers",
+            ["set", "problems", "sampling", "seeds", "tokens"],
+            [_answer_cells(result) for result in results],
+            broken=("set", "sampling", "seeds"),
+        ),
+        Sheet(
+            "Shares of the answers, %",
+            ["set", *(name.replace("_", " ") for name in FAILURES)],
+            shares,
+            broken=("set",),
+        ),
+    ]
+    return [part for sheet in sheets for part in fit(sheet)]
 
 
 def _score_cells(result: SetResult, score: Score) -> list[str]:
     return [
         result.title,
-        str(result.num_problems),
-        str(result.sampling),
-        "none" if result.sampling.greedy else ", ".join(map(str, result.seeds)),
         score.metric,
         _percent(score.value),
         _interval(score.interval, score.interval_kind),
-        *(_percent(result.failures[name]) for name in FAILURES),
+        _percent(result.failures["truncated"]),
+        _percent(score.finished),
+    ]
+
+
+def _panel_cells(panel: PanelResult) -> list[str]:
+    if panel.value is None or panel.interval is None:
+        return [panel.title, "", "none", "", "", ""]
+    interval = _interval(panel.interval, PANEL_INTERVAL)
+    shares = [_percent(panel.truncated), _percent(panel.finished)]
+    return [panel.title, "", _percent(panel.value), interval, *shares]
+
+
+def _answer_cells(result: SetResult) -> list[str]:
+    return [
+        result.title,
+        str(result.num_problems),
+        str(result.sampling),
+        "none" if result.sampling.greedy else ", ".join(map(str, result.seeds)),
         f"{result.mean_tokens:.0f}",
     ]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _percent(share: float | None) -> str:
+    return _NONE if share is None else f"{100 * share:.1f}"
 
 
 def _interval(interval: Interval, kind: str) -> str:
-    return f"{_percent(interval.low)} to {_percent(interval.high)} ({kind})"
+    return f"{_percent(interval.low)} to {_percent(interval.high)} {MARKS[kind]}"
 
 
 def explain(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> list[str]:
@@ -94,10 +123,13 @@ def explain(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> list
             "have the same."
         )
         lines += _by_seed(results)
-    lines.append(
+    lines += [
+        "Intervals: W is Wilson's, B of the bootstrap, S made of the sets' (square-and-add).",
         "No answer, unparseable, timeout, error: share of answers by the grader's verdict; "
-        "truncated: cut off at the limit of tokens. Tokens: mean length of an answer."
-    )
+        "truncated: cut off at the limit of tokens. Finished: share of right ones among the "
+        "answers that were not cut off; pass@k with k above 1 has none. Tokens: mean length of an "
+        "answer.",
+    ]
     for result in results:
         if result.left_out:
             lines.append(
@@ -140,11 +172,10 @@ def to_markdown(
     Returns:
         Markdown.
     """
-    rows = [list(HEADINGS), ["---"] * len(HEADINGS), *make_rows(results, panels)]
-    table = "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows
-    )
-    parts = [f"# Evaluation of {model}", table, *explain(results, panels)]
+    parts = [f"# Evaluation of {model}"]
+    for sheet in make_sheets(results, panels):
+        parts += [f"## {sheet.title}", markdown(sheet)]
+    parts += explain(results, panels)
     if notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in notes)]
     return "\n\n".join(parts) + "\n"
@@ -156,7 +187,7 @@ def print_report(
     panels: Sequence[PanelResult],
     notes: Sequence[str],
 ) -> None:
-    """The same on a screen, with fewer and narrower columns.
+    """The same on a screen.
 
     Args:
         console: where.
@@ -164,28 +195,8 @@ def print_report(
         panels: their averages.
         notes: what else should be known.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for heading in ("set", "problems", "sampling", "metric", "score, %", "failures, %", "tokens"):
-        table.add_column(heading, overflow="fold")
-    for row in make_rows(results, panels):
-        name, problems, sampling, seeds, metric, score, interval, *shares, tokens = row
-        failures = [
-            f"{failure.replace('_', ' ')} {share}"
-            for failure, share in zip(FAILURES, shares, strict=True)
-            if share not in ("", "0.0")
-        ]
-        drawn = [sampling, f"seeds {seeds}" if seeds not in ("", "none") else ""]
-        cells = [
-            name,
-            problems,
-            "\n".join(filter(None, drawn)),
-            metric,
-            "\n".join(filter(None, [score, interval])),
-            "\n".join(failures) or ("none" if tokens else ""),
-            tokens,
-        ]
-        table.add_row(*map(escape, cells))
-    console.print(table)
+    for sheet in make_sheets(results, panels):
+        show(sheet, console)
     for line in [*explain(results, panels), *notes]:
         console.print(escape(line), highlight=False)
 
@@ -228,6 +239,8 @@ def to_json(results: Sequence[SetResult], panels: Sequence[PanelResult]) -> dict
                 "value": panel.value,
                 "interval": None if panel.interval is None else list(panel.interval),
                 "interval_kind": None if panel.interval is None else PANEL_INTERVAL,
+                "truncated": panel.truncated,
+                "finished": panel.finished,
                 "why_none": list(panel.reasons),
             }
             for panel in panels
@@ -242,5 +255,7 @@ def _score_entry(result: SetResult, score: Score) -> dict[str, Any]:
         "value": score.value,
         "interval": list(score.interval),
         "interval_kind": score.interval_kind,
+        "truncated": result.failures["truncated"],
+        "finished": score.finished,
         "by_seed": {str(seed): value for seed, value in by_seed.items()},
     }

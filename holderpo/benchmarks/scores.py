@@ -41,6 +41,9 @@ class Score:
     """How the interval is made."""
     by_seed: Mapping[int, float]
     """The same number from each seed's answers alone."""
+    finished: float | None
+    """Share of right ones among the answers that were not cut off; None for pass@k with k above 1,
+    and if all were cut off."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,10 @@ class PanelResult:
     """Plain mean over the sets; None if these are not the panel's."""
     interval: Interval | None
     """95 %, from the intervals of the sets."""
+    truncated: float | None
+    """Plain mean over the sets of the share of truncated answers."""
+    finished: float | None
+    """Plain mean over the sets of :attr:`Score.finished`; None where a set has none."""
     reasons: tuple[str, ...]
     """Why there is no average."""
 
@@ -134,6 +141,8 @@ def _score(
 ) -> SetResult:
     seeds = tuple(sorted({record.seed for record in records}))
     counts = _counts(name, records, seeds, sampling.samples)
+    uncut = [record.score for record in records if not record.truncated]
+    finished = sum(uncut) / len(uncut) if uncut else None
     scores = []
     for metric in sampling.metrics:
         pooled = _values(metric, [_pool(by_seed) for by_seed in counts.values()])
@@ -147,7 +156,9 @@ def _score(
         else:
             resampled = resample_means(pooled, resampling_seed)
             interval, kind = estimate(resampled).interval, BOOTSTRAP
-        scores.append(Score(metric, pooled.mean().item(), interval, kind, by_seed))
+        of_finished = finished if _tries(metric) == 1 else None
+        value = pooled.mean().item()
+        scores.append(Score(metric, value, interval, kind, by_seed, of_finished))
     failures = dict.fromkeys(FAILURES, 0)
     for record in records:
         failures["truncated"] += record.truncated
@@ -197,9 +208,14 @@ def _pool(by_seed: Mapping[int, _Counts]) -> _Counts:
 
 def _values(metric: str, counts: Iterable[_Counts]) -> Tensor:
     """(G,) float64: the metric of each problem."""
-    kind, _, number = metric.partition("@")
-    k = 1 if kind == "avg" else int(number)
+    k = _tries(metric)
     return torch.tensor([pass_at_k(n, c, k) for n, c in counts], dtype=torch.float64)
+
+
+def _tries(metric: str) -> int:
+    """Answers of which one must be right; avg@n is the mean over single ones."""
+    kind, _, number = metric.partition("@")
+    return 1 if kind == "avg" else int(number)
 
 
 def resample_means(values_G: Tensor, seed: int) -> Tensor:
@@ -238,13 +254,22 @@ def average_panel(panel: Panel, results: Sequence[SetResult]) -> PanelResult:
         if name in whole and whole[name].num_problems != SETS[name]
     ]
     if reasons:
-        return PanelResult(panel, None, None, tuple(reasons))
+        return PanelResult(panel, None, None, None, None, tuple(reasons))
     scores = [_score_of(entry, whole[entry.name]) for entry in panel.entries]
     value = math.fsum(score.value for score in scores) / len(scores)
     below = math.hypot(*(score.value - score.interval.low for score in scores)) / len(scores)
     above = math.hypot(*(score.interval.high - score.value for score in scores)) / len(scores)
     interval = Interval(max(value - below, 0.0), min(value + above, 1.0))
-    return PanelResult(panel, value, interval, ())
+    truncated = [whole[entry.name].failures["truncated"] for entry in panel.entries]
+    finished = [score.finished for score in scores if score.finished is not None]
+    return PanelResult(
+        panel,
+        value,
+        interval,
+        truncated=math.fsum(truncated) / len(truncated),
+        finished=math.fsum(finished) / len(scores) if len(finished) == len(scores) else None,
+        reasons=(),
+    )
 
 
 def _score_of(entry: Entry, result: SetResult) -> Score:

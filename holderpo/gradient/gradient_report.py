@@ -18,6 +18,7 @@ from holderpo.gradient.measurement import (
     OrderMeasurement,
     Variance,
 )
+from holderpo.sheets import Sheet, fit, markdown
 from holderpo.studies.diagrams import save
 
 _VARIANCE_HEADINGS = (
@@ -45,7 +46,7 @@ _TOKEN_HEADINGS = (
 
 
 def to_markdown(measurement: Measurement) -> str:
-    """Sizes, two tables over the orders, and the directions of the token gradients.
+    """Sizes, tables over the orders, and the directions of the token gradients.
 
     Args:
         measurement: to show.
@@ -116,7 +117,8 @@ def _token_row(order: OrderMeasurement) -> list[str]:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in [headings, ["---"] * len(headings), *rows]]
+    """Lines of as many tables as fit a terminal side by side with p."""
+    return "\n\n".join(map(markdown, fit(Sheet("", headings, rows)))).splitlines()
 
 
 def _with_interval(estimate: Estimate) -> str:

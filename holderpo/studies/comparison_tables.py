@@ -2,74 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from holderpo.studies.arms import HELD_OUT, Arm, Difference, Spread
+from holderpo.sheets import Sheet, fit, markdown, show
+from holderpo.studies.arms import HELD_OUT, HELD_OUT_TRUNCATED, Arm, Difference, Spread
 from holderpo.studies.run_files import name_steps
 from holderpo.studies.study import Study
 
-
-class Sheet(NamedTuple):
-    """A table: the same for Markdown and terminal."""
-
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
+_SPREAD_HEADINGS = ("value", "arm", "n", "mean", "sd", "95 % interval")
+# Names of this length always stand in the tables; numbered ones have it too.
+_SHORTEST_NAME = 6
 
 
 def make_sheets(study: Study) -> list[Sheet]:
-    """The tables of a study: arms, differences, unfinished runs; those without rows are left out.
+    """The tables of a study: arms, their means, pairs, their differences.
 
     Args:
         study: to show.
 
     Returns:
-        Them, in this order.
+        Them, in this order, as wide as a terminal; those without rows are left out.
     """
-    columns = [window.heading for window in study.settings.windows]
-    if any(HELD_OUT in arm.spreads for arm in study.arms):
-        columns.append(HELD_OUT)
-    arms = Sheet(
-        "Arms",
-        ["arm", "n", "seeds", "steps", *columns, "collapsed"],
-        [_arm_row(arm, columns) for arm in study.arms],
-    )
-    differences = Sheet(
-        f"Differences from {study.settings.baseline}, by seed",
-        ["arm", "pairs", "seeds", "left out", *columns],
-        [_difference_row(one, columns) for one in study.differences],
-    )
-    counted = "counted" if study.settings.include_unfinished else "not counted"
-    unfinished = Sheet(
-        f"Unfinished runs, {counted}",
-        ["run", "arm", "seed", "state"],
-        [
-            [str(run.folder), run.arm, str(run.seed), run.unfinished or ""]
-            for run in study.unfinished
-        ],
-    )
-    return [sheet for sheet in (arms, differences, unfinished) if sheet.rows]
+    labels = label_arms(study)
+    return [part for sheet, keys in _sheets(study, labels) for part in fit(sheet, num_keys=keys)]
 
 
-def _arm_row(arm: Arm, columns: Sequence[str]) -> list[str]:
+def label_arms(study: Study) -> dict[str, str]:
+    """What each arm is called in the tables: its name, or a number where there is no room for it.
+
+    Args:
+        study: to show.
+
+    Returns:
+        Labels by name, for all arms.
+    """
+    names = [arm.name for arm in study.arms]
+    labels = {name: name for name in names}
+    for longest in sorted({_SHORTEST_NAME, *map(len, names)}, reverse=True):
+        labels = {
+            name: name if len(name) <= longest else f"arm {number}"
+            for number, name in enumerate(names, start=1)
+        }
+        if all(len(fit(sheet, num_keys=keys)) == 1 for sheet, keys in _sheets(study, labels)):
+            break
+    return labels
+
+
+def _sheets(study: Study, labels: Mapping[str, str]) -> Iterator[tuple[Sheet, int]]:
+    """The tables of any width, each with the number of columns that say what a row is about."""
+    headings = [window.heading for window in study.settings.windows]
+    headings += [HELD_OUT, HELD_OUT_TRUNCATED]
+    yield (
+        Sheet(
+            "Arms",
+            ["arm", "n", "seeds", "steps", "collapsed"],
+            [_arm_row(arm, labels) for arm in study.arms],
+            broken=("seeds", "steps"),
+        ),
+        1,
+    )
+    own = [(arm.name, arm.spreads) for arm in study.arms]
+    yield Sheet("Means over seeds", _SPREAD_HEADINGS, _spread_rows(headings, own, labels)), 2
+    if not study.differences:
+        return
+    title = f"Differences from {labels[study.settings.baseline or '']}"
+    yield (
+        Sheet(
+            f"{title}: pairs",
+            ["arm", "pairs", "seeds", "left out"],
+            [_pairs_row(one, labels) for one in study.differences],
+            broken=("seeds", "left out"),
+        ),
+        1,
+    )
+    of_pairs = [(one.arm, one.spreads) for one in study.differences]
+    rows = _spread_rows(headings, of_pairs, labels, sign="+")
+    if rows:
+        yield Sheet(f"{title}: means over pairs", _SPREAD_HEADINGS, rows), 2
+
+
+def _arm_row(arm: Arm, labels: Mapping[str, str]) -> list[str]:
     lengths = sorted({run.steps for run in arm.runs})
     collapsed, defined = arm.collapsed
     return [
-        arm.name,
+        labels[arm.name],
         str(len(arm.runs)),
         name_steps(arm.seeds),
         name_steps(lengths),
-        *(_cell(arm.spreads.get(column), len(arm.runs)) for column in columns),
         f"{collapsed} of {defined}" if defined else "not defined",
     ]
 
 
-def _difference_row(difference: Difference, columns: Sequence[str]) -> list[str]:
+def _pairs_row(difference: Difference, labels: Mapping[str, str]) -> list[str]:
     left_out = [
         f"{name_steps(seeds)} ({whose})"
         for whose, seeds in (
@@ -78,27 +106,48 @@ def _difference_row(difference: Difference, columns: Sequence[str]) -> list[str]
         )
         if seeds
     ]
-    num_pairs = len(difference.paired_seeds)
     return [
-        difference.arm,
-        str(num_pairs),
+        labels[difference.arm],
+        str(len(difference.paired_seeds)),
         name_steps(difference.paired_seeds) or "none in common",
         "; ".join(left_out) or "none",
-        *(_cell(difference.spreads.get(column), num_pairs, sign="+") for column in columns),
     ]
 
 
-def _cell(spread: Spread | None, num_expected: int, *, sign: str = "") -> str:
-    """Mean, deviation and interval, and the number of seeds where it is not that of the row."""
+def _spread_rows(
+    headings: Sequence[str],
+    spreads: Sequence[tuple[str, Mapping[str, Spread]]],
+    labels: Mapping[str, str],
+    *,
+    sign: str = "",
+) -> list[list[str]]:
+    """A row for each value of each arm; the same value of all arms together."""
+    return [
+        [heading, labels[name], *_cells(of_arm.get(heading), sign)]
+        for heading in headings
+        if any(heading in of_arm for _, of_arm in spreads)
+        for name, of_arm in spreads
+    ]
+
+
+def _cells(spread: Spread | None, sign: str) -> list[str]:
+    """Number of seeds, mean, deviation and interval."""
     if spread is None:
-        return "-"
-    form = f"{{:{sign}.3f}}".format
-    num = len(spread.by_seed)
+        return ["0", "-", "-", "none"]
+    low, high = spread.interval or (0.0, 0.0)
+    form = _form(spread.mean, spread.sd or 0.0, low, high)
+    num = str(len(spread.by_seed))
     if spread.sd is None or spread.interval is None:
-        return f"{form(spread.mean)} (n = 1, no interval)"
-    low, high = spread.interval
-    fewer = f", n = {num}" if num != num_expected else ""
-    return f"{form(spread.mean)} ± {spread.sd:.3f} ({form(low)} to {form(high)}{fewer})"
+        return [num, form(spread.mean, sign), "-", "none"]
+    interval = f"{form(low, sign)} to {form(high, sign)}"
+    return [num, form(spread.mean, sign), form(spread.sd, ""), interval]
+
+
+def _form(*values: float) -> Callable[[float, str], str]:
+    """How numbers of this size are written: three decimals, or four digits of any others."""
+    largest = max(map(abs, values))
+    kind = ".3f" if largest == 0 or 0.01 <= largest < 1000 else ".4g"
+    return lambda value, sign: f"{value:{sign}{kind}}"
 
 
 def explain(study: Study) -> list[str]:
@@ -106,17 +155,36 @@ def explain(study: Study) -> list[str]:
     bootstrap, rule = study.settings.bootstrap, study.settings.rule
     lines = [
         f"Metric: {study.settings.metric}, averaged over the steps of a run: AUC is the mean over "
-        "all of them; then over seeds. Held out is the last held-out accuracy, a fraction.",
-        "A cell is mean ± sample standard deviation over seeds (95 % interval: percentiles of "
-        f"{bootstrap.num_resamples} bootstrap resamples of seeds, draws of seed {bootstrap.seed}). "
-        "For few seeds such an interval is too narrow: of normal values it has the true mean in "
-        "50 % of the cases with 2 seeds, 75 % with 3, 83 % with 5, 90 % with 10. One seed has "
-        "none. Nothing is corrected for the number of comparisons.",
+        "all of them; then over seeds. Held out is the last held-out accuracy, a fraction; "
+        "truncated the share of its answers that were cut off, where that is known.",
+        "sd: sample standard deviation over the n seeds that have the value. 95 % interval: "
+        f"percentiles of {bootstrap.num_resamples} bootstrap resamples of seeds, draws of seed "
+        f"{bootstrap.seed}. For few seeds such an interval is too narrow: of normal values it has "
+        "the true mean in 50 % of the cases with 2 seeds, 75 % with 3, 83 % with 5, 90 % with 10. "
+        "One seed has none. Nothing is corrected for the number of comparisons.",
         f"Collapsed: {rule}. Counts are of the runs for which it is defined.",
     ]
     if not study.settings.baseline:
         lines.append("Differences: none, as no --baseline is named.")
     return lines
+
+
+def _names(study: Study) -> list[str]:
+    return [f"{label}: {name}" for name, label in label_arms(study).items() if label != name]
+
+
+def _lists(study: Study) -> list[tuple[str, list[str]]]:
+    """What is said in sentences below the tables, by title."""
+    counted = "counted" if study.settings.include_unfinished else "not counted"
+    unfinished = [
+        f"{run.folder}: {run.arm}, seed {run.seed}, {run.unfinished}" for run in study.unfinished
+    ]
+    lists = [
+        (f"Unfinished runs, {counted}", unfinished),
+        ("Left out", study.problems),
+        ("Notes", study.notes),
+    ]
+    return [(title, sentences) for title, sentences in lists if sentences]
 
 
 def to_markdown(study: Study) -> str:
@@ -129,17 +197,18 @@ def to_markdown(study: Study) -> str:
         Markdown.
     """
     parts = ["# Comparison"]
+    if names := _names(study):
+        parts.append(_listed(names))
     for sheet in make_sheets(study):
-        rows = [sheet.headings, ["---"] * len(sheet.headings), *sheet.rows]
-        lines = [
-            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows
-        ]
-        parts += [f"## {sheet.title}", "\n".join(lines)]
+        parts += [f"## {sheet.title}", markdown(sheet)]
     parts += explain(study)
-    for title, sentences in (("Left out", study.problems), ("Notes", study.notes)):
-        if sentences:
-            parts += [f"## {title}", "\n".join(f"- {sentence}" for sentence in sentences)]
+    for title, sentences in _lists(study):
+        parts += [f"## {title}", _listed(sentences)]
     return "\n\n".join(parts) + "\n"
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def print_study(study: Study, console: Console) -> None:
@@ -149,21 +218,15 @@ def print_study(study: Study, console: Console) -> None:
         study: to show.
         console: where.
     """
+    if names := _names(study):
+        console.print(escape(_listed(names)), highlight=False, soft_wrap=True)
     for sheet in make_sheets(study):
-        table = Table(title=escape(sheet.title), title_justify="left", title_style="bold")
-        for heading in sheet.headings:
-            table.add_column(heading, overflow="fold")
-        for row in sheet.rows:
-            # Mean and deviation above, interval below: narrow enough for a screen.
-            table.add_row(*(escape(cell).replace(" (", "\n(", 1) for cell in row))
-        console.print(table)
+        show(sheet, console)
     for line in explain(study):
         console.print(escape(line), highlight=False)
-    for title, sentences in (("Left out", study.problems), ("Notes", study.notes)):
-        if sentences:
-            console.print(f"[bold]{title}[/bold]")
-        for sentence in sentences:
-            console.print(escape(f"- {sentence}"), highlight=False, soft_wrap=True)
+    for title, sentences in _lists(study):
+        console.print(f"[bold]{escape(title)}[/bold]")
+        console.print(escape(_listed(sentences)), highlight=False, soft_wrap=True)
 
 
 def to_json(study: Study) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def test_a_run_prints_and_writes_every_candidate(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert len(results) == 2 * len(script.candidates(compiled=False))
     for result in results:
-        assert f"| 6 x 40 | {result['dtype']} | {result['candidate']} |" in shown
+        row = rf"\| 6 x 40 \| {result['dtype']} +\| {re.escape(result['candidate'])} +\|"
+        assert re.search(row, shown)
+        assert max(map(len, shown.splitlines())) <= 80
         assert result["ratio_low"] <= result["ratio_median"] <= result["ratio_high"]
         assert result["peak_mib"] > 0
 

@@ -51,8 +51,6 @@ REPORT_FILE = "report.md"
 SUMMARY_FILE = "summary.json"
 # Until all answers are: scores of two rules would be mixed after an interruption.
 _UNFINISHED = "unknown until --regrade is finished"
-# On a screen that is no terminal, which would be wrapped at 80.
-_TABLE_WIDTH = 160
 
 
 def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Namespace:
@@ -244,10 +242,7 @@ def report(plan: EvaluationPlan, records: Records, console: Console, began: floa
     write_in_one_go(out / REPORT_FILE, to_markdown(plan.model.path, results, panels, plan.notes))
     summary = summarize(plan, results, panels) | {"seconds": round(time.monotonic() - began, 1)}
     write_in_one_go(out / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    width = None if console.screen.isatty() else _TABLE_WIDTH
-    print_report(
-        rich.console.Console(file=console.screen, width=width), results, panels, plan.notes
-    )
+    print_report(rich.console.Console(file=console.screen), results, panels, plan.notes)
     console.say(f"table      {out / REPORT_FILE}\nnumbers    {out / SUMMARY_FILE}")
 
 

@@ -229,33 +229,131 @@ def test_a_panel_that_is_not_whole_has_no_average_and_says_why():
     assert other.reasons == ("aime25 is missing", "amc23 is missing")
 
 
-def test_the_table_is_complete_and_names_panels_intervals_and_failures():
-    results = [*table2_results(), *score_set("aime25", SAMPLING, sampled_records())]
+def test_finished_answers_have_a_score_of_their_own_beside_the_truncated_share():
+    records = [
+        record(0, 1),
+        record(1, 0),
+        record(2, 0, finish="length"),
+        # Graded like others: what a cut off answer is worth does not matter here.
+        record(3, 1, finish="length"),
+        record(4, 1),
+    ]
+    (result,) = score_set("math500", GREEDY, records)
+    (score,) = result.scores
+    assert (score.value, result.failures["truncated"]) == (0.6, 0.4)
+    assert score.finished == pytest.approx(2 / 3)
+    (result,) = score_set("math500", GREEDY, [record(0, 0, finish="length")])
+    assert result.scores[0].finished is None
+
+
+def test_finished_answers_of_all_seeds_and_samples_count_alike_and_pass_at_k_has_none():
+    # Problem 0: one of eight is cut off. Problem 1: all but one right one are.
+    records = [
+        record(index, right, seed=seed, sample=sample, finish="length" if cut else "stop")
+        for index, seed, sample, right, cut in (
+            (index, seed, sample, index or sample > 1, (seed or sample) if index else False)
+            for index in (0, 1)
+            for seed in (0, 1)
+            for sample in range(4)
+        )
+    ]
+    sampling = Sampling(temperature=1.0, samples=4, k=(1, 4))
+    (result,) = score_set("math500", sampling, records)
+    finished = {score.metric: score.finished for score in result.scores}
+    assert finished == {
+        "avg@4": pytest.approx(5 / 9),
+        "pass@1": pytest.approx(5 / 9),
+        "pass@4": None,
+    }
+
+
+def cut_off(name, num_correct, num_truncated):
+    records = [
+        record(
+            index,
+            index < num_correct,
+            name=name,
+            finish="length" if index >= SETS[name] - num_truncated else "stop",
+        )
+        for index in range(SETS[name])
+    ]
+    return score_set(name, GREEDY, records)[0]
+
+
+def test_an_average_has_the_truncated_share_and_the_score_of_the_finished_too():
+    results = [cut_off("aime24", 3, 15), cut_off("aime25", 6, 0)]
+    entries = tuple(Entry(name, GREEDY, "pass@1") for name in ("aime24", "aime25"))
+    panel = average_panel(Panel("two", "", entries), results)
+    assert panel.value == pytest.approx((3 / 30 + 6 / 30) / 2)
+    assert panel.truncated == pytest.approx(0.25)
+    assert panel.finished == pytest.approx((3 / 15 + 6 / 30) / 2)
+    results[0] = cut_off("aime24", 0, 30)
+    assert average_panel(Panel("two", "", entries), results).finished is None
+
+
+def rows_of(text):
+    """Cells of the lines of Markdown tables."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def full_results():
+    minerva = [record(index, index < 95, name="minerva") for index in range(272)]
+    sampling = Sampling(temperature=0.6, top_p=0.95, samples=4, k=(2, 4), max_tokens=32768)
+    return [
+        *table2_results()[:3],
+        *score_set("minerva", GREEDY, minerva, suspects=range(32)),
+        cut_off("olympiadbench", 306, 100),
+        *score_set("aime25", sampling, sampled_records()),
+    ]
+
+
+def test_the_tables_are_complete_and_name_panels_intervals_and_failures():
+    results = full_results()
     panels = [average_panel(PANELS[name], results) for name in ("table2", "table6_7")]
     text = score_tables.to_markdown("m", results, panels, ["a note"])
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    widths = {line.count(" | ") for line in lines}
-    assert len(widths) == 1
-    assert len(lines) == 2 + 5 + 3 + 2
-    assert "| average of panel table2 |" in text
-    assert "54.9" in text
+    rows = rows_of(text)
+    scores = [row for row in rows if len(row) == 6 and row[1] in ("pass@1", "avg@4", "pass@4")]
+    assert [row[0] for row in scores] == [
+        *("aime24", "amc", "math500", "minerva", "minerva, without 32", "olympiadbench"),
+        *("aime25", "aime25"),
+    ]
+    olympiad = ["olympiadbench", "pass@1", "45.3", "41.6 to 49.1 W", "14.8", "53.2"]
+    assert olympiad in scores
+    assert ["average of panel", "", "54.9", "50.8 to 59.1 S", "3.0", "56.5"] in rows
+    assert ["average of panel", "", "none", "", "", ""] in rows
     assert "No average of panel table6_7: aime25 is sampled otherwise; amc23 is missing" in text
-    assert text.count("(Wilson)") == 5
-    assert "| no answer, % |" in text
+    assert ["aime25", "5", "T 0.6, top-p 0.95, n 4,", "3, 7", "12"] in rows
+    assert ["", "", "32768 tokens", "", ""] in rows
+    assert ["set", "no answer", "unparseable", "timeout", "error", "truncated"] in rows
     assert "by seed" in text
     assert "- a note" in text
 
 
-def test_the_screen_shows_the_same_numbers():
-    results = table2_results()
-    panels = [average_panel(PANELS["table2"], results)]
+def test_the_tables_fit_a_terminal_and_the_screen_shows_what_markdown_has():
+    results = full_results()
+    panels = [average_panel(PANELS[name], results) for name in ("table2", "table6_7")]
+    text = score_tables.to_markdown("m", results, panels, ["a note"])
     screen = io.StringIO()
-    console = rich.console.Console(file=screen, width=160)
+    # A wide screen folds nothing.
+    console = rich.console.Console(file=screen, width=300)
     score_tables.print_report(console, results, panels, ["a note"])
-    for row in score_tables.make_rows(results, panels):
-        assert row[0] in screen.getvalue()
-        assert row[5] in screen.getvalue()
+    drawn = [line for line in screen.getvalue().splitlines() if line[:1] in "┏┃┡│└"]
+    assert max(map(len, drawn)) <= 80
+    assert max(len(line) for line in text.splitlines() if line.startswith("|")) <= 80
+    cells = {cell.strip() for line in drawn for cell in line.replace("┃", "│").split("│")}
+    assert {cell for row in rows_of(text) for cell in row if set(cell) != {"-"}} <= cells
     assert "a note" in screen.getvalue()
+
+
+def test_every_kind_of_interval_has_a_mark_that_is_explained():
+    results = full_results()
+    panels = [average_panel(PANELS["table2"], results)]
+    kinds = {score.interval_kind for result in results for score in result.scores}
+    assert kinds == {scores.WILSON, scores.BOOTSTRAP}
+    assert set(score_tables.MARKS) == kinds | {score_tables.PANEL_INTERVAL}
+    explained = " ".join(score_tables.explain(results, panels))
+    assert "W is Wilson's, B of the bootstrap, S made of the sets'" in explained
 
 
 def test_the_numbers_are_json():
@@ -267,6 +365,9 @@ def test_the_numbers_are_json():
     first, second = entries["averages"]
     assert first["name"] == "average of panel table2"
     assert (second["value"], second["why_none"][0]) == (None, "aime25 is sampled otherwise")
+    assert (first["truncated"], first["finished"]) == (0.0, pytest.approx(first["value"]))
+    assert entries["sets"][0]["scores"][0]["finished"] == pytest.approx(13 / 30)
+    assert entries["sets"][0]["scores"][0]["truncated"] == 0.0
 
 
 def test_shares_shown_are_those_of_the_grader():

@@ -218,5 +218,7 @@ def test_tables_and_picture_are_written_at_either_end_of_noise(advantages, shown
     tables = to_markdown(result)
     assert "| +1.5 |" in tables
     assert shown in tables
+    assert max(len(line) for line in tables.splitlines() if line.startswith("|")) <= 80
+    assert all(heading in tables for heading in ("clipped: over squared mean", "Thm 7", "HHI"))
     draw_gradient(result, tmp_path / "gradient.png", title="case")
     assert (tmp_path / "gradient.png").read_bytes().startswith(b"\x89PNG")

@@ -1,5 +1,6 @@
 """Arms over seeds: spreads and differences against closed forms, and the command."""
 
+import io
 import json
 import math
 import statistics
@@ -8,9 +9,11 @@ from unittest.mock import patch
 
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from holderpo.studies.arms import (
     HELD_OUT,
+    HELD_OUT_TRUNCATED,
     Arm,
     Bootstrap,
     CollapseRule,
@@ -20,9 +23,12 @@ from holderpo.studies.arms import (
     subtract,
 )
 from holderpo.studies.compare import main
+from holderpo.studies.comparison_tables import label_arms, print_study, to_markdown
 from holderpo.studies.curves import make_curve
 from holderpo.studies.results import append_result
 from holderpo.studies.runs import read_run
+from holderpo.studies.study import Study, StudySettings
+from tests.holderpo.studies.run_folders import HELD_OUT as HELD_OUT_METRIC
 from tests.holderpo.studies.run_folders import REWARD, rewards_of, write_run
 
 BOOTSTRAP = Bootstrap()
@@ -192,8 +198,106 @@ def test_comparison_of_a_sweep(sweep, tmp_path, capsys):
     picture = (out / "curves.svg").read_text()
     assert "band: smallest to largest seed" in picture
     markdown = (out / "comparison.md").read_text()
-    assert "| grpo | 2 | 0, 1 | 24 | 0.450 ± 0.071 (0.400 to 0.500) |" in markdown
+    assert "| grpo   | 2   | 0, 1  | 24    | 0 of 2    |" in markdown
+    assert "| AUC      | grpo   | 2   | 0.450 | 0.071 | 0.400 to 0.500 |" in markdown
+    assert "| last 8   | holder | 2   | -0.150 | 0.354 | -0.400 to +0.100 |" in markdown
     assert "below 0.5 times its best mean over 8 consecutive steps before" in markdown
+
+
+LONG = "holder_linear_2_to_minus_2_clip_aware_ess_set_point_token_then_sequence"
+SEEDS = (0, 1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 1234567)
+
+
+def studied(names, seeds, scale=1.0, held_out=True):
+    """A study of arms whose seeds are partly missing, with values of any size."""
+    runs = [
+        RunNumbers(
+            source=f"outputs/{name}/seed_{seed}",
+            arm=name,
+            seed=seed,
+            steps=24 + seed % 5,
+            values={
+                heading: scale * (0.3 + math.sin(seed + index))
+                for index, heading in enumerate(["AUC", "first 8", "last 8"])
+            }
+            | ({HELD_OUT: 0.5, HELD_OUT_TRUNCATED: 0.125 * number} if held_out else {}),
+            collapsed=None,
+            curve={},
+        )
+        for number, name in enumerate(names)
+        for seed in seeds
+        if (seed + number) % 7
+    ]
+    arms = group_arms(runs, Bootstrap(100))
+    settings = StudySettings(baseline=arms[0].name, bootstrap=Bootstrap(100))
+    differences = [subtract(arm, arms[0], settings.bootstrap) for arm in arms[1:]]
+    return Study(settings, arms, differences, [], [], [])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 5e5, -2e12])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["grpo", "holder"],
+        [LONG, f"{LONG}_dual_clip", "grpo", "sign_matched"],
+        [f"{LONG}_{number}" for number in range(12)],
+    ],
+)
+@pytest.mark.parametrize("seeds", [SEEDS[1:3], SEEDS])
+def test_tables_fit_a_terminal_with_everything_in_them(names, seeds, scale):
+    study = studied(names, seeds, scale)
+    screen = io.StringIO()
+    # A wide screen folds nothing.
+    print_study(study, Console(file=screen, width=300))
+    text = to_markdown(study)
+    for shown in (
+        [line for line in screen.getvalue().splitlines() if line[:1] in "┏┃┡│└"],
+        [line for line in text.splitlines() if line.startswith("|")],
+    ):
+        assert len(shown) > 8 * len(names)
+        assert max(map(len, shown)) <= 80
+    for name in names:
+        assert name in text
+    labels = label_arms(study)
+    assert len(set(labels.values())) == len(names)
+    assert all(
+        label in (name, f"arm {1 + sorted(names).index(name)}") for name, label in labels.items()
+    )
+    # One row for each value of each arm, and of each difference: nothing is split.
+    headings = ("AUC", "first 8", "last 8", "held out", "truncated")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    for heading in headings:
+        assert sum(row[0] == heading and len(row) == 6 for row in rows) == 2 * len(names) - 1
+    seeds_shown = ", ".join(row[2] for row in rows if len(row) == 5 and row[0] not in ("arm",))
+    assert str(seeds[-1]) in seeds_shown
+
+
+def test_names_stay_in_the_tables_where_there_is_room():
+    names = ["grpo", "linear_asc_ess_set"]
+    assert label_arms(studied(names, SEEDS)) == {name: name for name in names}
+
+
+def test_an_arm_without_a_value_has_a_row_that_says_so():
+    arms = group_arms([numbers("a", 0, 0.5), numbers("b", 0)], BOOTSTRAP)
+    text = to_markdown(Study(StudySettings(), arms, [], [], [], []))
+    assert "| AUC   | b   | 0   | -     | -   | none          |" in text
+
+
+def test_the_truncated_share_stands_beside_held_out_accuracy(sweep, tmp_path, capsys):
+    share = {"val-aux/columns/truncated/mean@1": 0.25}
+    for name in ("grpo_0", "grpo_1"):
+        damage(sweep / name, 24, **share)
+    results = tmp_path / "results.jsonl"
+    for folder in sorted(sweep.iterdir()):
+        append_result(results, read_run(folder))
+    for number, source in enumerate((["--sweep", sweep], [results])):
+        out = tmp_path / f"out{number}"
+        _, _, found = compare(capsys, out, *source)
+        assert found["arms"][0]["statistics"]["truncated"]["mean"] == 0.25
+        assert "truncated" not in found["arms"][1]["statistics"]
+        text = (out / "comparison.md").read_text()
+        assert "| truncated | grpo   | 2   | 0.250 | 0.000 | 0.250 to 0.250 |" in text
+        assert "| truncated | holder | 0   | -     | -     | none           |" in text
 
 
 def test_same_command_writes_the_same_files(sweep, tmp_path, capsys):
@@ -218,7 +322,8 @@ def test_chosen_steps_and_metric(sweep, tmp_path, capsys):
 def test_one_seed_says_that_it_has_no_interval(sweep, tmp_path, capsys):
     _, screen, found = compare(capsys, tmp_path / "out", sweep / "grpo_0", is_drawn=True)
     assert found["arms"][0]["statistics"]["AUC"]["interval"] is None
-    assert "n = 1, no interval" in (tmp_path / "out" / "comparison.md").read_text()
+    markdown = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| AUC      | grpo | 1   | 0.500 | -   | none          |" in markdown
     assert "no --baseline is named" in screen.out.replace("\n", " ")
     assert "n = 1, no band" in (tmp_path / "out" / "curves.svg").read_text()
 
@@ -274,7 +379,9 @@ def test_missing_metric_and_held_out_are_told(sweep, tmp_path, capsys):
     assert f"{metrics}: no held-out accuracy after training" in found["notes"]
     assert f"{metrics}: {REWARD} is missing in all 24 steps" in found["notes"]
     assert "grpo: AUC without seed 2, which have no value" in found["notes"]
-    assert "(0.400 to 0.500, n = 2)" in (tmp_path / "out" / "comparison.md").read_text()
+    markdown = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| AUC      | grpo   | 2   | 0.450 | 0.071 | 0.400 to 0.500 |" in markdown
+    assert "| grpo   | 3   | 0 to 2 |" in markdown
 
 
 def test_two_runs_of_one_arm_and_seed_do_not_count(sweep, tmp_path, capsys):
@@ -307,6 +414,41 @@ def test_results_file_gives_the_same_tables_without_curves(sweep, tmp_path, caps
         "grpo: no curve; results files have none",
         "holder: no curve; results files have none",
     ]
+
+
+def damage(folder, step, **values):
+    """Replace values of a step's line."""
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[step] |= {REWARD if name == "reward" else name: value for name, value in values.items()}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_means_over_fewer_steps_are_told_from_folders_and_from_results_files(
+    sweep, tmp_path, capsys
+):
+    path = damage(sweep / "grpo_0", 24, reward="nan")
+    _, _, found = compare(capsys, tmp_path / "a", "--sweep", sweep)
+    assert (
+        f"{path}: {REWARD} is not finite in 1 of 24 steps (24), which are left out"
+        in (found["notes"])
+    )
+    results = tmp_path / "results.jsonl"
+    append_result(results, read_run(sweep / "grpo_0"))
+    _, _, found = compare(capsys, tmp_path / "b", results)
+    assert found["notes"][0] == (
+        f"{results}: grpo, seed 0: {REWARD} is missing or not finite in 1 of 24 steps, which are "
+        "left out"
+    )
+
+
+def test_held_out_accuracy_that_is_not_finite_is_told(sweep, tmp_path, capsys):
+    path = damage(sweep / "grpo_0", 24, **{HELD_OUT_METRIC: "nan"})
+    _, _, found = compare(capsys, tmp_path / "out", "--sweep", sweep)
+    assert f"{path}: held-out accuracy is not finite in step 24, left out" in found["notes"]
+    assert f"{path}: no held-out accuracy after training" in found["notes"]
+    assert found["arms"][0]["statistics"][HELD_OUT]["n"] == 1
 
 
 def test_run_in_folder_and_results_file_counts_once(sweep, tmp_path, capsys):
