@@ -119,7 +119,7 @@ def test_trouble_is_in_the_step_line_and_only_then():
     assert step_line(7, fine) == "step    7 | reward 0.500"
     bad = {
         "critic/rewards/mean": math.nan,
-        "holder/p": -math.inf,
+        "holder/p": math.nan,
         "actor/grad_norm": math.inf,
         "actor/skipped_updates": 2.0,
         "holder/nonfinite_frac": 0.25,
@@ -127,7 +127,7 @@ def test_trouble_is_in_the_step_line_and_only_then():
         "reward/truncated_frac": math.nan,
     }
     assert step_line(7, bad) == (
-        "step    7 | reward nan, cut nan | p -inf | grad inf | skipped 2 | nonfinite 0.250 "
+        "step    7 | reward nan, cut nan | p nan | grad inf | skipped 2 | nonfinite 0.250 "
         "| failed 3"
     )
 
