@@ -90,6 +90,16 @@ def checkpoints_of(config: DictConfig) -> Path | None:
     return Path(folder).absolute() if folder else None
 
 
+def is_in(path: Path, folder: Path | None) -> bool:
+    """Whether a path lies directly in a folder, by whatever links it is named."""
+    return folder is not None and path.parent.resolve() == folder.resolve()
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path lies anywhere below a folder, by whatever links it is named."""
+    return folder.resolve() in path.resolve().parents
+
+
 def step_of(folder: Path) -> int | None:
     """The step that a checkpoint's folder is named after; None for any other folder."""
     match = _FOLDER.fullmatch(folder.name)

@@ -21,7 +21,9 @@ from recipe.holderpo.checks.checkpoints import (
     checkpoints_in,
     checkpoints_of,
     find_faults,
+    is_below,
     is_complete,
+    is_in,
     needed_files,
     step_of,
     world_size,
@@ -179,7 +181,7 @@ def _earlier_run(config: DictConfig) -> Iterator[Path]:
     has_checkpoints = folder is not None and (
         bool(checkpoints_in(folder)) or (folder / TRACKER).exists()
     )
-    is_inside = folder is not None and run_dir.absolute() in folder.parents
+    is_inside = folder is not None and is_below(folder, run_dir)
     if config.trainer.resume_mode == "disable":
         is_run = run_dir.exists()
     else:
@@ -207,8 +209,7 @@ def _go_on(
     state, more, found = _controller_state(config, controller, folder, bool(found))
     warnings, problems = [*warnings, *more], [*problems, *found]
     checkpoints = checkpoints_of(config)
-    run_dir = Path(config.run_dir).absolute()
-    is_own = folder.parent == checkpoints or run_dir in folder.parents
+    is_own = is_in(folder, checkpoints) or is_below(folder, Path(config.run_dir))
     newer: list[Path] = []
     if is_own and checkpoints is not None and config.trainer.resume_mode == "resume_path":
         newer = [path for number, path in checkpoints_in(checkpoints).items() if number > step]
@@ -254,7 +255,7 @@ def _settings(config: DictConfig, folder: Path) -> tuple[bool, list[str], list[s
     """Whether settings differ that may, warnings, and those that differ and may not."""
     # The name of the run's folder may have changed since, and checkpoints may be kept elsewhere.
     places = [folder.parent.parent, folder.parent]
-    if folder.parent == checkpoints_of(config):
+    if is_in(folder, checkpoints_of(config)):
         places.insert(0, Path(config.run_dir).absolute())
     paths = [place / CONFIG_FILE for place in dict.fromkeys(places)]
     path = next((path for path in paths if path.exists()), None)

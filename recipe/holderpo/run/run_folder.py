@@ -12,6 +12,7 @@ from holderpo.whole_files import write_whole
 from recipe.holderpo.checks.checkpoints import (
     TRACKER,
     checkpoints_of,
+    is_in,
     read_tracker,
     write_tracker,
 )
@@ -34,7 +35,7 @@ def prepare_run_folder(config: DictConfig, start: Start) -> None:
     """
     run_dir, checkpoints = Path(config.run_dir), checkpoints_of(config)
     if start.checkpoint is not None and start.is_own and checkpoints is not None:
-        if start.checkpoint.parent != checkpoints:
+        if not is_in(start.checkpoint, checkpoints):
             (checkpoints / TRACKER).unlink(missing_ok=True)
         elif read_tracker(checkpoints) != str(start.step):
             # Before newer checkpoints go, so that it always names one that is there.

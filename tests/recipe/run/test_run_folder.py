@@ -83,3 +83,14 @@ def test_another_runs_checkpoint_is_left_as_it_is(tmp_path):
     assert sorted((tmp_path / "first").rglob("*")) == before
     assert [path.name for path in Path(config.run_dir).iterdir()] == ["config.yaml"]
     assert (tmp_path / "second.1/metrics.jsonl").exists()
+
+
+def test_a_link_to_the_runs_own_checkpoint_is_no_other_run(tmp_path):
+    folder = write_run(run_config(tmp_path / "run"), [5])
+    (tmp_path / "link").symlink_to(tmp_path / "run/checkpoints")
+    config = run_config(tmp_path / "run", "trainer.resume_mode=resume_path")
+    for path in (tmp_path / "link/global_step_5", tmp_path / "x/../run/checkpoints/global_step_5"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        config.trainer.resume_from_path = str(path)
+        assert begin(config).is_own
+    assert folder.exists()
