@@ -21,6 +21,7 @@ from recipe.holderpo.checks.checkpoints import (
 from recipe.holderpo.checks.resume import Start, plan_start
 from recipe.holderpo.checks.settings import make_controller
 from recipe.holderpo.checks.which_checkpoint import find_checkpoint
+from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile
 from recipe.holderpo.run.run_folder import prepare_run_folder
 from recipe.holderpo.trainer import HolderTrainerSync
@@ -88,7 +89,7 @@ def make_trainer(config, start=None):
     trainer.actor_rollout_wg, trainer.train_dataloader = Actor(), Loader()
     trainer.controller = make_controller(config)
     trainer.checkpoint_callback = Told()
-    trainer.start = start or Start()
+    trainer.start, trainer.progress = start or Start(), Progress()
     trainer.metrics_file = MetricsFile(Path(config.run_dir) / "metrics.jsonl")
     trainer.on_step = lambda step, metrics: None
     trainer.logger = Tracking()
