@@ -28,7 +28,8 @@ from holderpo.studies.run_files import (
 
 # Settings that say where and when, not what: they may differ between seeds of one arm.
 _PLACE = re.compile(
-    r"(^|[._])seed$|^run_dir$|^check$|^trainer\.(experiment_name|project_name|resume_mode|logger)$"
+    r"(^|[._])seed$|^(run_dir|check|resume_with)$"
+    r"|^trainer\.(experiment_name|project_name|resume_mode|resume_from_path|logger)$"
     r"|^trainer\.(default_local_dir|validation_data_dir|rollout_data_dir)$"
 )
 

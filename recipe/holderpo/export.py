@@ -17,7 +17,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-TRACKER = "latest_checkpointed_iteration.txt"
+from recipe.holderpo.checks.checkpoints import TRACKER, checkpoints_in, read_tracker
+
 FSDP_CONFIG = "fsdp_config.json"
 # Beside the shards, where verl keeps tokenizer and configuration, and the weights if
 # actor.checkpoint.save_contents has hf_model.
@@ -46,10 +47,10 @@ def find_actor(path: Path) -> Path | None:
         if (actor / FSDP_CONFIG).exists():
             return actor
     for checkpoints in (path, path / "checkpoints"):
-        steps = sorted(checkpoints.glob("global_step_*"), key=lambda step: step.name)
+        steps = sorted(checkpoints_in(checkpoints).values(), key=lambda step: step.name)
         tracker = checkpoints / TRACKER
-        if tracker.exists():
-            actor = checkpoints / f"global_step_{tracker.read_text().strip()}" / "actor"
+        if latest := read_tracker(checkpoints):
+            actor = checkpoints / f"global_step_{latest}" / "actor"
             if not (actor / FSDP_CONFIG).exists():
                 raise ValueError(f"{actor}: named by {tracker}, but has no {FSDP_CONFIG}")
             return actor

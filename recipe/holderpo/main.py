@@ -13,23 +13,23 @@ import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from holderpo.studies.run_files import CONFIG_FILE
 from recipe.holderpo.cpu.shortcuts import leave_out
 from recipe.holderpo.run.command import how_to_go_on, same_command
 from recipe.holderpo.run.console import Console, announce
 from recipe.holderpo.run.environment import set_environment
+from recipe.holderpo.run.run_folder import prepare_run_folder
 
 if TYPE_CHECKING:
-    from holderpo.control import Controller
+    from recipe.holderpo.checks.plan import Plan
 
 LOG_FILE = "run.log"
 # What another run must not take over: its rule for p, its name and its folders.
 _OF_ONE_RUN = (
     *("p=", "p.", "p@", "run_dir=", "trainer.experiment_name=", "trainer.resume_mode="),
     *("trainer.resume_from_path=", "trainer.default_local_dir=", "trainer.validation_data_dir="),
-    "trainer.rollout_data_dir=",
+    *("trainer.rollout_data_dir=", "resume_with="),
 )
 
 
@@ -72,21 +72,21 @@ def main(config: DictConfig) -> None:
     if config.check:
         print("nothing wrong; not started")
         return
-    run_dir = Path(config.run_dir)
-    if config.trainer.resume_mode == "disable":
-        keep_previous_run(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, run_dir / CONFIG_FILE)
-    sys.exit(run(config, run_dir, plan.controller))
+    try:
+        prepare_run_folder(config, plan.start)
+    except OSError as error:
+        print(f"run_dir: {config.run_dir} cannot be written to ({error})", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(run(config, Path(config.run_dir), plan))
 
 
-def run(config: DictConfig, run_dir: Path, controller: Controller) -> int:
+def run(config: DictConfig, run_dir: Path, plan: Plan) -> int:
     """Train with a quiet screen and write the report.
 
     Args:
         config: the checked configuration.
         run_dir: for everything the run leaves behind.
-        controller: of p.
+        plan: of the run.
 
     Returns:
         The exit status: 0, 1 after a failure, 130 after an interrupt.
@@ -96,7 +96,7 @@ def run(config: DictConfig, run_dir: Path, controller: Controller) -> int:
     print(f"log        {run_dir / LOG_FILE} (everything Ray, vLLM and verl say)", flush=True)
     console = Console(run_dir / LOG_FILE)
     try:
-        train(config, console, controller)
+        train(config, console, plan)
         from recipe.holderpo.run.summary import measure_import_seconds, write_summary
 
         import_seconds = measure_import_seconds() if config.report.measure_import else None
@@ -138,17 +138,6 @@ def same_run_under_another_rule(config: DictConfig, arguments: Sequence[str]) ->
         name = "'" + name.replace("'", "\\'") + "'"
     changed = [f"p={rule}", f"trainer.experiment_name={name}"]
     return same_command(arguments, without=_OF_ONE_RUN, plus=changed)
-
-
-def keep_previous_run(run_dir: Path) -> None:
-    """Move an earlier run's folder aside: a run that does not resume never overwrites one."""
-    if not run_dir.exists():
-        return
-    number = 1
-    while (aside := run_dir.with_name(f"{run_dir.name}.{number}")).exists():
-        number += 1
-    run_dir.rename(aside)
-    print(f"previous run kept in {aside}")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import transfer_queue as tq
+from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
@@ -22,11 +25,9 @@ from recipe.holderpo.actor_hook import (
     take_statistics,
 )
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
-from recipe.holderpo.checks.resume import (
-    check_steps_left,
-    read_controller_state,
-    write_controller_state,
-)
+from recipe.holderpo.checks.checkpoints import needed_files, num_kept, remove_older, write_tracker
+from recipe.holderpo.checks.controller_state import write_controller_state
+from recipe.holderpo.checks.resume import Start
 from recipe.holderpo.policy_loss import ORDER_KEY
 from recipe.holderpo.reward_extras import (
     reward_shares,
@@ -54,8 +55,12 @@ class HolderTrainerMixin(_Trainer):
 
     _has_updated = False
     _reward_mean: float | None = None
+    checkpoint_callback: CheckpointCallback
+    # Of a checkpoint that does not count until its step's row of metrics is written.
+    _saved_step: int | None = None
     # Set by the launcher before training; verl itself makes the logger inside fit().
     controller: Controller
+    start: Start
     metrics_file: MetricsFile
     on_step: OnStep
     on_first_update: Callable[[], None]
@@ -69,7 +74,9 @@ class HolderTrainerMixin(_Trainer):
 
     @logger.setter
     def logger(self, tracking: Any) -> None:
-        self._run_logger = RunLogger(tracking, self.metrics_file, self.on_step)
+        self._run_logger = RunLogger(
+            tracking, self.metrics_file, self.on_step, self._finish_checkpoint
+        )
 
     def init(self) -> None:
         """Start the workers, none of which can do without the orders of this trainer."""
@@ -190,23 +197,59 @@ class HolderTrainerMixin(_Trainer):
 
     def _load_checkpoint(self) -> None:
         self.progress.now("the checkpoint", is_limited=False)
-        super()._load_checkpoint()
-        if self.global_steps == 0:
+        folder = self.start.checkpoint
+        # verl is told which one, so that it finds no other.
+        known = {"resume_mode": "disable"}
+        if folder is not None:
+            known = {"resume_mode": "resume_path", "resume_from_path": str(folder)}
+        with _settings(self.config.trainer, known):
+            super()._load_checkpoint()
+        if folder is None:
             return
-        # Its accuracy at this step is in the metrics already.
-        self.config.trainer.val_before_train = False
-        check_steps_left(self.global_steps, self.total_training_steps)
-        folder = self._checkpoint_folder(self.global_steps)
-        if self.config.trainer.resume_mode == "resume_path":
-            folder = Path(self.config.trainer.resume_from_path)
-        self.controller.load_state_dict(read_controller_state(folder))
+        if self.start.is_own:
+            # Its accuracy at this step is in the metrics already.
+            self.config.trainer.val_before_train = False
+            # A run that was cut off may not have come to it.
+            self._remove_older(folder.parent, self.start.step)
+        if self.start.controller_state is not None:
+            self.controller.load_state_dict(self.start.controller_state)
 
     def _save_checkpoint(self) -> None:
+        """Write everything of a checkpoint; it counts from :meth:`_finish_checkpoint` on.
+
+        verl by itself would let it count before the step's metrics are written, and remove the
+        actor of an older one before this one is whole.
+        """
         self.progress.now("the checkpoint", is_limited=False)
-        # Before verl's own part: verl marks the checkpoint as the latest when it is done.
         folder = self._checkpoint_folder(self.global_steps)
         write_controller_state(folder, self.global_steps, self.controller.state_dict())
-        super()._save_checkpoint()
+        all_kept = {"max_actor_ckpt_to_keep": None, "remove_previous_ckpt_in_save": False}
+        # With this verl leaves its tracker file alone, and nothing else is different with FSDP.
+        not_yet = {"async_save": True}
+        callback, self.checkpoint_callback = self.checkpoint_callback, CheckpointCallback()
+        try:
+            with (
+                _settings(self.config.trainer, all_kept),
+                _settings(self.config.actor_rollout_ref.actor.checkpoint, not_yet),
+            ):
+                super()._save_checkpoint()
+        finally:
+            self.checkpoint_callback = callback
+        self._saved_step = self.global_steps
+
+    def _finish_checkpoint(self, step: int) -> None:
+        """Let the checkpoint of ``step`` count, if there is one, then remove older ones."""
+        if step != self._saved_step:
+            return
+        folder = self._checkpoint_folder(step)
+        write_tracker(folder.parent, step)
+        self.checkpoint_callback.on_save(
+            trainer=self, global_step=step, checkpoint_dir=str(folder), async_save=False
+        )
+        self._remove_older(folder.parent, step)
+
+    def _remove_older(self, checkpoints: Path, step: int) -> None:
+        remove_older(checkpoints, step, num_kept(self.config), needed_files(self.config))
 
     def _checkpoint_folder(self, step: int) -> Path:
         return Path(self.config.trainer.default_local_dir) / f"global_step_{step}"
@@ -219,6 +262,19 @@ class HolderTrainerSync(HolderTrainerMixin, PPOTrainerSync):
 def _num_ended(buffer: ReplayBuffer, partition: str) -> int:
     """Prompts whose rollouts have ended, well or not."""
     return len(buffer.finished_keys[partition]) + len(buffer.failure_keys[partition])
+
+
+@contextmanager
+def _settings(section: DictConfig, values: dict[str, Any]) -> Iterator[None]:
+    """Other values for a while; settings that the section does not have stay away."""
+    before = {name: section[name] for name in values if name in section}
+    try:
+        for name in before:
+            section[name] = values[name]
+        yield
+    finally:
+        for name, value in before.items():
+            section[name] = value
 
 
 def _reward_extras(batch: KVBatchMeta) -> list[dict[str, Any]]:

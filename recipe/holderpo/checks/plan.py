@@ -13,6 +13,7 @@ from holderpo.control import Controller
 from holderpo.control.schedule import Schedule
 from holderpo.objective import TOKEN_THEN_SEQUENCE
 from recipe.holderpo.checks.model import model_warnings
+from recipe.holderpo.checks.resume import Start, resume_warnings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
 
 # Default of policy_loss.p, which only verl's own main_ppo reads.
@@ -29,6 +30,8 @@ class Plan:
     """Settings that will have no effect, or not the expected one."""
     controller: Controller
     """Of p; the one that the run is to use."""
+    start: Start
+    """Where the run begins."""
 
 
 def rollouts_per_step(config: DictConfig) -> int:
@@ -44,13 +47,17 @@ def updates_per_step(config: DictConfig) -> int:
 
 
 def make_plan(
-    config: DictConfig, controller: Controller, data_warnings: Sequence[str] = ()
+    config: DictConfig,
+    controller: Controller,
+    start: Start,
+    data_warnings: Sequence[str] = (),
 ) -> Plan:
     """Derive the plan of a checked configuration.
 
     Args:
         config: with valid sections.
         controller: of p.
+        start: where the run begins.
         data_warnings: what is odd about the data.
 
     Returns:
@@ -77,6 +84,7 @@ def make_plan(
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
         f"seed       {config.seed}",
         f"output     {config.run_dir}",
+        *start.lines,
     )
     warnings = []
     if is_holder and updates == 1:
@@ -96,7 +104,8 @@ def make_plan(
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
-    return Plan(lines, tuple(warnings), controller)
+    warnings += [*start.warnings, *resume_warnings(config)]
+    return Plan(lines, tuple(warnings), controller, start)
 
 
 def _about_schedule(name: str, schedule: Schedule, steps: int) -> Iterator[str]:

@@ -20,7 +20,7 @@ from recipe.holderpo.checks.data import data_files, look_at_data
 from recipe.holderpo.checks.model import model_problems
 from recipe.holderpo.checks.plan import Plan, make_plan
 from recipe.holderpo.checks.prompts import look_at_prompts
-from recipe.holderpo.checks.resume import resume_problems
+from recipe.holderpo.checks.resume import plan_start, resume_problems
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings, plain
 
@@ -69,6 +69,8 @@ def check_config(config: DictConfig) -> Plan:
     except ValueError as error:
         problems += str(error).splitlines()
     problems += _advantage(config)
+    start, found = plan_start(config, controller)
+    problems += found
     data = look_at_data(config)
     problems += data.problems
     prompt_warnings: list[str] = []
@@ -77,7 +79,7 @@ def check_config(config: DictConfig) -> Plan:
         problems += _verl_checks(config)
     if problems or controller is None:
         raise ConfigError(problems)
-    return make_plan(config, controller, [*data.warnings, *prompt_warnings])
+    return make_plan(config, controller, start, [*data.warnings, *prompt_warnings])
 
 
 def make_controller(config: DictConfig) -> Controller:

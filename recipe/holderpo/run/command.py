@@ -10,9 +10,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from recipe.holderpo.checks.checkpoints import TRACKER
+
 _OF_RESUMING = ("trainer.resume_mode=", "trainer.resume_from_path=")
-# verl's note of the newest checkpoint.
-_LATEST = "latest_checkpointed_iteration.txt"
 
 
 def same_command(arguments: Sequence[str], *, without: tuple[str, ...], plus: Sequence[str]) -> str:
@@ -42,7 +42,7 @@ def how_to_go_on(config: DictConfig, arguments: Sequence[str]) -> str:
     Returns:
         The end of a line.
     """
-    if (Path(config.trainer.default_local_dir) / _LATEST).exists():
+    if (Path(config.trainer.default_local_dir) / TRACKER).exists():
         resume = ["trainer.resume_mode=auto"]
         return "resume with: " + same_command(arguments, without=_OF_RESUMING, plus=resume)
     again = same_command(arguments, without=(), plus=())

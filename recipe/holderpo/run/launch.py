@@ -6,10 +6,10 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from holderpo.control import Controller
 from holderpo.studies.run_files import METRICS_FILE
 from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
@@ -20,11 +20,14 @@ from recipe.holderpo.run.recorder import MetricsFile
 from recipe.holderpo.run.watch import Watch
 from recipe.holderpo.sections import plain
 
+if TYPE_CHECKING:
+    from recipe.holderpo.checks.plan import Plan
+
 # Settings of ray.init for an instance that it starts itself.
 OF_A_NEW_RAY = ("num_cpus", "num_gpus", "resources", "include_dashboard", "object_store_memory")
 
 
-def train(config: DictConfig, console: Console, controller: Controller) -> None:
+def train(config: DictConfig, console: Console, plan: Plan) -> None:
     """Run the whole training in this process, with Ray actors for everything else.
 
     verl's own entry point runs the trainer in one more Ray actor; here the launching process is
@@ -33,7 +36,7 @@ def train(config: DictConfig, console: Console, controller: Controller) -> None:
     Args:
         config: the checked configuration.
         console: where progress is shown.
-        controller: of p.
+        plan: of the run.
     """
     progress = Progress()
     watch = Watch(
@@ -43,7 +46,7 @@ def train(config: DictConfig, console: Console, controller: Controller) -> None:
         how_to_go_on=partial(how_to_go_on, config, sys.argv[1:]),
     )
     try:
-        _train(config, console, controller, watch, progress)
+        _train(config, console, plan, watch, progress)
     except BaseException as error:
         explained = watch.explain(error)
         if explained is not error:
@@ -56,7 +59,7 @@ def train(config: DictConfig, console: Console, controller: Controller) -> None:
 def _train(
     config: DictConfig,
     console: Console,
-    controller: Controller,
+    plan: Plan,
     watch: Watch,
     progress: Progress,
 ) -> None:
@@ -82,7 +85,7 @@ def _train(
     progress.now("TransferQueue")
     tq.init(config.transfer_queue)
     phases.mark("TransferQueue up")
-    _fit(config, console, phases, controller, progress)
+    _fit(config, console, phases, plan, progress)
     tq.close()
 
 
@@ -90,7 +93,7 @@ def _fit(
     config: DictConfig,
     console: Console,
     phases: Phases,
-    controller: Controller,
+    plan: Plan,
     progress: Progress,
 ) -> None:
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
@@ -99,7 +102,8 @@ def _fit(
     from recipe.holderpo.trainer import HolderTrainerSync
 
     trainer = HolderTrainerSync(config=config)
-    trainer.controller = controller
+    trainer.controller = plan.controller
+    trainer.start = plan.start
     trainer.progress = progress
     trainer.log_path = console.log_path
     trainer.metrics_file = MetricsFile(Path(config.run_dir) / METRICS_FILE)
@@ -120,7 +124,7 @@ def _fit(
     )
     if trainer.global_steps > 0:
         console.say(f"resumed after step {trainer.global_steps}")
-    trainer.metrics_file.drop_after(trainer.global_steps)
+        trainer.metrics_file.drop_after(trainer.global_steps)
     trainer.on_first_update = lambda: phases.mark(FIRST_UPDATE)
     console.start_bar(initial=trainer.global_steps, total=trainer.total_training_steps)
     trainer.fit(agent_loop_manager)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import numbers
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from holderpo.studies.run_files import writable
+from holderpo.whole_files import write_whole
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
@@ -28,17 +28,12 @@ class MetricsFile:
         self.path = path
 
     def drop_after(self, step: int) -> None:
-        """Forget lines later than ``step``: a resumed run does those steps again.
-
-        With ``step`` 0 nothing was resumed, and everything is forgotten.
-        """
+        """Forget lines later than ``step``, which a resumed run does again, and broken ones."""
         if not self.path.exists():
             return
-        lines = self.path.read_text().splitlines() if step > 0 else []
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         kept = [line for line in lines if _is_upto(line, step)]
-        unfinished = self.path.with_suffix(".tmp")
-        unfinished.write_text("".join(line + "\n" for line in kept))
-        os.replace(unfinished, self.path)
+        write_whole(self.path, "".join(line + "\n" for line in kept))
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one step's line."""
@@ -51,25 +46,33 @@ class MetricsFile:
 def _is_upto(line: str, step: int) -> bool:
     """Whether the line is whole (a crash can cut the last one) and not later than ``step``."""
     try:
-        return json.loads(line)["step"] <= step
-    except json.JSONDecodeError:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
         return False
 
 
 class RunLogger:
     """verl's logger, with every step also going to metrics.jsonl and to the console."""
 
-    def __init__(self, tracking: Any, metrics_file: MetricsFile, on_step: OnStep) -> None:
+    def __init__(
+        self,
+        tracking: Any,
+        metrics_file: MetricsFile,
+        on_step: OnStep,
+        after_line: Callable[[int], None],
+    ) -> None:
         """Wrap verl's ``Tracking``.
 
         Args:
             tracking: verl's logger; it gets everything unchanged.
             metrics_file: where the numbers go.
-            on_step: called after each line.
+            on_step: called at the end of each step.
+            after_line: called with a step as soon as its line is in the file.
         """
         self._tracking = tracking
         self._metrics_file = metrics_file
         self._on_step = on_step
+        self._after_line = after_line
 
     def log(self, data: Mapping[str, Any], step: int, **kwargs: Any) -> None:
         """Log one step."""
@@ -78,6 +81,7 @@ class RunLogger:
             name: float(value) for name, value in data.items() if isinstance(value, numbers.Real)
         }
         self._metrics_file.append(step, row)
+        self._after_line(step)
         self._on_step(step, row)
 
     def finish(self, **kwargs: Any) -> None:

@@ -29,10 +29,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.studies.results import append_result, installed_versions
 from holderpo.studies.runs import read_run
+from recipe.holderpo.checks.resume import plan_start
 from recipe.holderpo.checks.settings import make_controller
 from recipe.holderpo.checks.versions import current_commit
-from recipe.holderpo.main import LOG_FILE, config_dir, keep_previous_run
+from recipe.holderpo.main import LOG_FILE, config_dir
 from recipe.holderpo.run.launch import OF_A_NEW_RAY
+from recipe.holderpo.run.run_folder import move_aside
 from recipe.holderpo.sections import plain
 from recipe.holderpo.sweep.sweep_run import (
     PlannedRun,
@@ -41,6 +43,7 @@ from recipe.holderpo.sweep.sweep_run import (
     is_finished,
     locked,
     run_command,
+    run_overrides,
     run_to_its_end,
     write_note,
 )
@@ -123,10 +126,12 @@ def check_runs(runs: Sequence[PlannedRun], out: Path) -> None:
             raise ValueError(f"{run.arm}: {error}") from error
 
 
-def _compose(run: PlannedRun) -> DictConfig:
+def _compose(run: PlannedRun, overrides: Sequence[str] | None = None) -> DictConfig:
+    """A run's configuration; by default without its places."""
+    overrides = [*run.overrides, f"seed={run.seed}"] if overrides is None else overrides
     try:
         with initialize_config_dir(str(config_dir()), version_base=None):
-            return compose(run.config, [*run.overrides, f"seed={run.seed}"])
+            return compose(run.config, list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         # Hydra adds where it has looked.
         reason = str(error).partition("\nConfig search path")[0].strip()
@@ -170,9 +175,10 @@ def do_run(run: PlannedRun, arguments: argparse.Namespace, address: str | None) 
             return f"not done: another process is at work in {folder}"
         already = is_finished(folder)
         try:
-            if not already and not finish_what_was_trained(folder):
-                # Once more, with a folder and a lock of its own.
-                keep_previous_run(folder)
+            if not already and (moved := _moved_aside(run, folder)):
+                # Here, so that the new run has a folder with a lock and a note of its own.
+                for path in moved:
+                    print(f"earlier    kept aside, as {move_aside(path)}", flush=True)
                 return do_run(run, arguments, address)
         except ValueError as error:
             return f"failed: {error}"
@@ -190,6 +196,21 @@ def do_run(run: PlannedRun, arguments: argparse.Namespace, address: str | None) 
     except ValueError as error:
         return f"not recorded: {error}"
     return "skipped" if already else "done"
+
+
+def _moved_aside(run: PlannedRun, folder: Path) -> tuple[Path, ...]:
+    """Folders of an unfinished run that cannot go on; its report is made if that alone is missing.
+
+    Raises:
+        ValueError: if the run cannot be composed, or its report not be made.
+    """
+    if not finish_what_was_trained(folder):
+        return (folder,)
+    if is_finished(folder):
+        return ()
+    # What is wrong with a checkpoint is for the run itself to say.
+    start, _ = plan_start(_compose(run, run_overrides(run, folder)), None)
+    return start.moved_aside
 
 
 def _train(

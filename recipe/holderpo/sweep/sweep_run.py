@@ -22,9 +22,9 @@ from holderpo.studies.run_files import (
     read_rows,
     read_yaml,
 )
+from holderpo.whole_files import write_whole
+from recipe.holderpo.checks.checkpoints import read_tracker
 
-# verl writes the step of the newest complete checkpoint here.
-_LATEST = "latest_checkpointed_iteration.txt"
 # What ending Ray and its processes may take.
 _GRACE_SECONDS = 60.0
 
@@ -78,9 +78,8 @@ def check_note(run: PlannedRun, folder: Path) -> None:
 
 def write_note(run: PlannedRun, folder: Path, commit: str | None) -> None:
     """Say in the folder which run is in it, and what code does it."""
-    unfinished = folder / f"{SWEEP_FILE}.tmp"
-    unfinished.write_text(json.dumps(_note(run) | {"commit": commit}, indent=2) + "\n")
-    os.replace(unfinished, folder / SWEEP_FILE)
+    text = json.dumps(_note(run) | {"commit": commit}, indent=2)
+    write_whole(folder / SWEEP_FILE, text + "\n")
 
 
 def _note(run: PlannedRun) -> dict[str, Any]:
@@ -138,14 +137,22 @@ def finish_what_was_trained(folder: Path) -> bool:
 
         write_summary(folder)
         return True
-    latest = Path(str(lookup(config, "trainer.default_local_dir"))) / _LATEST
-    return not latest.exists() or int(latest.read_text()) < planned
+    latest = read_tracker(Path(str(lookup(config, "trainer.default_local_dir"))))
+    # What is no step is for the run itself to refuse.
+    return latest is None or not latest.isdecimal() or int(latest) < planned
 
 
 def run_command(run: PlannedRun, folder: Path) -> list[str]:
     """The command line of one run."""
     return [
         *[sys.executable, "-m", "recipe.holderpo.main", f"--config-name={run.config}"],
+        *run_overrides(run, folder),
+    ]
+
+
+def run_overrides(run: PlannedRun, folder: Path) -> list[str]:
+    """What sets the run apart from its experiment."""
+    return [
         *run.overrides,
         f"seed={run.seed}",
         f"run_dir={folder}",

@@ -31,6 +31,7 @@ def data(tmp_path_factory):
         f"data.train_files={folder}/train.parquet",
         f"data.val_files={folder}/heldout.parquet",
         f"actor_rollout_ref.model.path={folder}/model",
+        f"run_dir={folder}/run",
     ]
 
 

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+import pytest
+
 from holderpo.studies.run_files import read_rows
 from recipe.holderpo.run.console import essence, step_line
 from recipe.holderpo.run.recorder import MetricsFile, RunLogger
@@ -38,14 +40,20 @@ def test_a_resumed_run_drops_the_steps_it_does_again(tmp_path):
 
 
 def test_every_step_goes_to_verls_logger_the_file_and_the_console(tmp_path):
-    tracking, shown = Tracking(), []
+    tracking, shown, in_file = Tracking(), [], []
     file = MetricsFile(tmp_path / "run" / "metrics.jsonl")
-    logger = RunLogger(tracking, file, lambda step, metrics: shown.append((step, metrics)))
+    logger = RunLogger(
+        tracking,
+        file,
+        lambda step, metrics: shown.append((step, metrics)),
+        lambda step: in_file.append((step, len(read_rows(file.path, [])), len(shown))),
+    )
     data = {"x": 1, "text": "no number"}
     logger.log(data=data, step=3)
     assert tracking.logged == [(3, data)]
     assert shown == [(3, {"x": 1.0})]
     assert json.loads(file.path.read_text())["x"] == 1.0
+    assert in_file == [(3, 1, 0)], "told once the line is there, before the screen is"
 
 
 def refuse(constant):
@@ -55,7 +63,9 @@ def refuse(constant):
 def test_what_is_not_finite_keeps_its_name_in_strict_json_and_is_read_back(tmp_path):
     tracking, shown = Tracking(), []
     file = MetricsFile(tmp_path / "metrics.jsonl")
-    logger = RunLogger(tracking, file, lambda step, metrics: shown.append(metrics))
+    logger = RunLogger(
+        tracking, file, lambda step, metrics: shown.append(metrics), lambda step: None
+    )
     data = {"a": math.nan, "b": np.float32("inf"), "c": -math.inf, "d": np.float64(0.5), "e": "nan"}
     logger.log(data=data, step=3)
     assert tracking.logged == [(3, data)], "verl's loggers get what they got"
@@ -146,9 +156,12 @@ def test_the_error_that_matters_is_taken_out_of_rays_wrapping():
     assert essence(long) == "RuntimeError: frame 38 frame 39 TypeError: the end"
 
 
-def test_a_run_that_starts_anew_forgets_the_lines_of_one_that_died_before_a_checkpoint(tmp_path):
+@pytest.mark.parametrize("line", ["{}", "3", "[]", '{"step": "a"}', '{"step": null}', "\0\0\0", ""])
+def test_a_broken_line_is_dropped_by_a_run_that_goes_on(line, tmp_path):
     file = MetricsFile(tmp_path / "metrics.jsonl")
-    for step in range(3):
-        file.append(step, {"a": step})
-    file.drop_after(0)
-    assert read_rows(file.path, []) == []
+    file.append(1, {"a": 1})
+    with file.path.open("a") as stream:
+        stream.write(line + "\n")
+    file.append(2, {"a": 2})
+    file.drop_after(2)
+    assert [json.loads(text)["step"] for text in file.path.read_text().splitlines()] == [1, 2]

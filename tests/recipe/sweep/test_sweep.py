@@ -71,6 +71,9 @@ LEAVE = """
 import json, sys
 from pathlib import Path
 assert (Path(sys.argv[1]) / "sweep.json").exists()
+from recipe.holderpo.sweep.sweep_run import locked
+with locked(Path(sys.argv[1])) as lock:
+    assert lock is None, "the sweep holds it, and this process with it"
 from tests.holderpo.studies.run_folders import write_run
 folder = Path(sys.argv[1]) / "written"
 write_run(folder, [0.1, 0.2, 0.3], name="grpo", seed=int(sys.argv[2]))
@@ -206,6 +209,29 @@ def test_a_run_whose_last_step_is_lost_starts_anew(started, tmp_path):
     assert started == [0]
     assert (tmp_path / "grpo" / "seed_0.1" / "checkpoints").exists()
     assert [line["steps"] for line in results(tmp_path)] == [3]
+
+
+@pytest.mark.parametrize("tracker", [None, ""])
+def test_a_run_that_died_before_its_first_checkpoint_starts_anew(tracker, started, tmp_path):
+    folder = tmp_path / "grpo" / "seed_0"
+    write_run(folder, [0.1, 0.1], name="grpo", planned=3, finished=False)
+    if tracker is not None:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "latest_checkpointed_iteration.txt").write_text(tracker)
+    sweep.write_note(*sweep.plan_runs(arguments("--methods", "grpo", *NO_RAY)), folder, "c")
+    assert sweep.main(["--methods", "grpo", *NO_RAY, f"--out={tmp_path}"]) == 0
+    assert started == [0]
+    assert (tmp_path / "grpo" / "seed_0.1" / "metrics.jsonl").exists()
+    assert (folder / "sweep.json").exists(), "and the run has found it there, and its lock"
+    assert [line["steps"] for line in results(tmp_path)] == [3]
+
+
+def test_what_is_wrong_with_a_checkpoint_is_left_to_the_run_to_say(started, tmp_path):
+    folder = tmp_path / "grpo" / "seed_0"
+    cut_off(folder, num_rows=2, checkpoint="nonsense")
+    assert sweep.main(["--methods", "grpo", *NO_RAY, f"--out={tmp_path}"]) == 0
+    assert started == [0]
+    assert not (tmp_path / "grpo" / "seed_0.1").exists()
 
 
 def test_a_run_cut_off_before_goes_on_in_its_folder(tmp_path):
