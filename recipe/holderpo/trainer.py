@@ -20,7 +20,11 @@ from recipe.holderpo.actor_hook import (
     finish_metrics,
     take_statistics,
 )
-from recipe.holderpo.advantage import AdvantageCall, advantage_call
+from recipe.holderpo.advantage import (
+    AdvantageCall,
+    advantage_call,
+    check_one_row_per_episode,
+)
 from recipe.holderpo.checks.resume import (
     check_steps_left,
     read_controller_state,
@@ -134,6 +138,8 @@ class HolderTrainerMixin(_Trainer):
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         self.progress.now("TransferQueue (rewards and advantages)")
+        if self.config.algorithm.adv_estimator == HOLDER:
+            check_one_row_per_episode(batch.keys)
         extras = _reward_extras(batch)
         call = AdvantageCall(
             settings=advantage_settings(self.config),
