@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from holderpo.advantage import (
     without_signal,
 )
 from holderpo.metrics import GROUP_NO_SIGNAL_FRAC
+from recipe.holderpo.sections import HOLDER
 
 
 @dataclass
@@ -48,6 +49,24 @@ def advantage_call(call: AdvantageCall) -> Iterator[AdvantageCall]:
         yield call
     finally:
         _current_call.reset(token)
+
+
+def check_one_row_per_episode(keys: Sequence[str]) -> None:
+    """Refuse a batch in which one episode has several rows: each would count as a response.
+
+    Args:
+        keys: verl's, ``<prompt>_<episode>_<row>``; padding has the row 0.
+
+    Raises:
+        ValueError: naming the field and the fix.
+    """
+    several = [key for key in keys if not key.endswith("_0")]
+    if several:
+        raise ValueError(
+            f"algorithm.adv_estimator: '{HOLDER}', but the agent loop returned several rows per "
+            f"episode ({len(several)} of {len(keys)} rows are not the first of theirs), and each "
+            "would count as a response of its own; return one row, or choose 'grpo'"
+        )
 
 
 def compute_holder_advantage(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from collections.abc import Sequence
@@ -10,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.plugins import Plugins
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
+from recipe.holderpo.config_folder import config_dir
 from recipe.holderpo.cpu.shortcuts import leave_out
 from recipe.holderpo.run.command import how_to_go_on, same_command
 from recipe.holderpo.run.console import Console, announce
@@ -31,27 +28,6 @@ _OF_ONE_RUN = (
     *("trainer.resume_from_path=", "trainer.default_local_dir=", "trainer.validation_data_dir="),
     *("trainer.rollout_data_dir=", "resume_with="),
 )
-
-
-def config_dir() -> Path:
-    """Where the yaml files are: inside the installed package, or at the top of a checkout."""
-    packaged = Path(__file__).parent / "configs"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
-
-
-class VerlConfigs(SearchPathPlugin):
-    """Lets our yaml files start from verl's own, found without importing verl."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append verl's folder of yaml files."""
-        spec = importlib.util.find_spec("verl")
-        if spec is None or not spec.submodule_search_locations:
-            raise ModuleNotFoundError("verl is not installed (fix: make setup)")
-        folder = Path(spec.submodule_search_locations[0]) / "trainer" / "config"
-        search_path.append("verl", f"file://{folder}")
-
-
-Plugins.instance().register(VerlConfigs)
 
 
 @hydra.main(config_path=str(config_dir()), config_name="base", version_base=None)

@@ -24,7 +24,11 @@ from recipe.holderpo.actor_hook import (
     finish_metrics,
     take_statistics,
 )
-from recipe.holderpo.advantage import AdvantageCall, advantage_call
+from recipe.holderpo.advantage import (
+    AdvantageCall,
+    advantage_call,
+    check_one_row_per_episode,
+)
 from recipe.holderpo.checks.checkpoints import needed_files, num_kept, remove_older, write_tracker
 from recipe.holderpo.checks.controller_state import write_controller_state
 from recipe.holderpo.checks.resume import Start
@@ -142,6 +146,8 @@ class HolderTrainerMixin(_Trainer):
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         self.progress.now("TransferQueue (rewards and advantages)")
+        if self.config.algorithm.adv_estimator == HOLDER:
+            check_one_row_per_episode(batch.keys)
         extras = _reward_extras(batch)
         call = AdvantageCall(
             settings=advantage_settings(self.config),

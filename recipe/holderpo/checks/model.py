@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 from omegaconf import DictConfig
 
 _CONFIG = "config.json"
+_TOKENIZER = "tokenizer.json"
 
 
 def model_problems(config: DictConfig) -> Iterator[str]:
@@ -23,27 +24,22 @@ def model_problems(config: DictConfig) -> Iterator[str]:
         One line per problem: field, value, fix.
     """
     yield from _lengths(config)
-    facts = _model_facts(str(config.actor_rollout_ref.model.path))
-    if facts is not None:
-        yield from _facts(config, facts)
-
-
-def model_warnings(config: DictConfig) -> list[str]:
-    """Settings of the actor that verl's FSDP engine does not read.
-
-    Args:
-        config: a checked configuration.
-
-    Returns:
-        One line each.
-    """
-    actor = config.actor_rollout_ref.actor
-    if actor.get("grad_clip") in (None, actor.optim.clip_grad):
-        return []
-    return [
-        f"actor_rollout_ref.actor.grad_clip has no effect: verl clips the gradient at "
-        f"actor.optim.clip_grad, {actor.optim.clip_grad}"
-    ]
+    model = config.actor_rollout_ref.model
+    try:
+        facts = _read(str(model.hf_config_path or model.path), _CONFIG)
+        tokenizer = _read(str(model.tokenizer_path or model.path), _TOKENIZER)
+    except ValueError as error:
+        yield f"actor_rollout_ref.model.path: {model.path}; {error}: copy the model again"
+        return
+    if facts is None:
+        return
+    # Models of images and text keep those of the text in a section of its own.
+    facts = {**(facts.get("text_config") or {}), **facts}
+    yield from _positions(config, facts)
+    yield from _facts(config, facts)
+    yield from _heads(config, facts)
+    if tokenizer is not None:
+        yield from _vocabulary(config, facts, tokenizer)
 
 
 def _longest(config: DictConfig) -> int:
@@ -76,15 +72,25 @@ def _lengths(config: DictConfig) -> Iterator[str]:
             )
 
 
-def _facts(config: DictConfig, facts: dict[str, Any]) -> Iterator[str]:
-    model, actor = config.actor_rollout_ref.model, config.actor_rollout_ref.actor
+def _positions(config: DictConfig, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Verl refuses more than it reads there, whatever the rope scaling."""
     positions = facts.get("max_position_embeddings")
     wanted = config.actor_rollout_ref.rollout.max_model_len or _longest(config)
-    if positions is not None and wanted > positions:
-        yield (
-            f"actor_rollout_ref.rollout.max_model_len: {wanted} tokens, but {model.path} has "
-            f"{positions} positions; lower data.max_prompt_length or max_response_length"
-        )
+    if positions is None or wanted <= positions:
+        return
+    scaling = facts.get("rope_scaling") or facts.get("rope_parameters") or {}
+    is_scaled = scaling.get("factor") is not None
+    yield (
+        f"actor_rollout_ref.rollout.max_model_len: {wanted} tokens, but "
+        f"{config.actor_rollout_ref.model.path} has {positions} positions"
+        + (" (verl 0.9.1 does not count its rope scaling)" if is_scaled else "")
+        + "; lower data.max_prompt_length or max_response_length"
+        + (f", or raise max_position_embeddings in its {_CONFIG}" if is_scaled else "")
+    )
+
+
+def _facts(config: DictConfig, facts: Mapping[str, Any]) -> Iterator[str]:
+    model, actor = config.actor_rollout_ref.model, config.actor_rollout_ref.actor
     # Absent means false for Qwen2, Qwen3 and Llama.
     tied = facts.get("tie_word_embeddings", False)
     if model.use_fused_kernels and actor.strategy == "fsdp2" and not tied:
@@ -94,12 +100,57 @@ def _facts(config: DictConfig, facts: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _model_facts(path: str) -> dict[str, Any] | None:
-    """The model's ``config.json``, from its folder or the hub's cache; None if it is in neither."""
+def _heads(config: DictConfig, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Attention is divided by heads, in training and in the rollout engine."""
+    path, heads = config.actor_rollout_ref.model.path, facts.get("num_attention_heads")
+    if not isinstance(heads, int):
+        return
+    key_heads = facts.get("num_key_value_heads") or heads
+    parts = {
+        "actor.ulysses_sequence_parallel_size": (
+            config.actor_rollout_ref.actor.ulysses_sequence_parallel_size
+        ),
+        "rollout.tensor_model_parallel_size": (
+            config.actor_rollout_ref.rollout.tensor_model_parallel_size
+        ),
+    }
+    for field, size in parts.items():
+        if heads % size or (key_heads % size and size % key_heads):
+            yield (
+                f"actor_rollout_ref.{field}: {size}; {path} has {heads} attention heads and "
+                f"{key_heads} of keys and values, give a number that divides both"
+            )
+
+
+def _vocabulary(
+    config: DictConfig, facts: Mapping[str, Any], tokenizer: Mapping[str, Any]
+) -> Iterator[str]:
+    size = facts.get("vocab_size")
+    vocabulary = (tokenizer.get("model") or {}).get("vocab")
+    if not isinstance(size, int) or not isinstance(vocabulary, dict):
+        return
+    added = [token["id"] for token in tokenizer.get("added_tokens") or []]
+    largest = max([*vocabulary.values(), *added], default=-1)
+    if largest >= size:
+        model = config.actor_rollout_ref.model
+        yield (
+            f"actor_rollout_ref.model.path: {model.path} has embeddings for {size} tokens, its "
+            f"tokenizer knows token {largest}; give a tokenizer of this model (tokenizer_path)"
+        )
+
+
+def _read(path: str, name: str) -> dict[str, Any] | None:
+    """A model's file of JSON, from its folder or the hub's cache; None if it is in neither."""
     folder = Path(path).expanduser()
-    file: Any = folder / _CONFIG
+    file: Any = folder / name
     if not folder.exists() and path.count("/") <= 1 and "://" not in path:
-        file = try_to_load_from_cache(path, _CONFIG)
+        file = try_to_load_from_cache(path, name)
     if not isinstance(file, str | Path) or not Path(file).exists():
         return None
-    return json.loads(Path(file).read_text())
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"its {name} is damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"its {name} is damaged (no object)")
+    return content

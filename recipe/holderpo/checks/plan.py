@@ -11,13 +11,13 @@ from omegaconf import DictConfig, ListConfig
 
 from holderpo.control import Controller
 from holderpo.control.schedule import Schedule
-from holderpo.objective import TOKEN_THEN_SEQUENCE
-from recipe.holderpo.checks.model import model_warnings
+from recipe.holderpo.checks.batches import signal_share
+from recipe.holderpo.checks.defaults import changed_settings
+from recipe.holderpo.checks.loss_settings import loss_warnings
 from recipe.holderpo.checks.resume import Start, resume_warnings
+from recipe.holderpo.checks.rollout_settings import rollout_warnings
+from recipe.holderpo.checks.unread import unread_warnings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
-
-# Default of policy_loss.p, which only verl's own main_ppo reads.
-_LOSS_P = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def make_plan(
         f"optimiser  {_describe_rate(actor.optim, steps)}",
         f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, "
         f"at most {config.data.max_response_length} tokens each",
+        f"groups     {_describe_groups(rollout.n)}",
         f"updates    {updates} per rollout batch, "
         f"{actor.ppo_mini_batch_size * rollout.n} responses each",
         f"p          {_describe_p(controller, steps)}"
@@ -96,8 +97,8 @@ def make_plan(
         for name, schedule in controller.schedules.items():
             warnings += _about_schedule(name, schedule, steps)
         warnings += controller.warnings(steps, updates)
-    warnings += _without_effect(actor.policy_loss, is_holder)
-    warnings += [*model_warnings(config), *data_warnings]
+    warnings += [*loss_warnings(config), *rollout_warnings(config), *_about_length(config)]
+    warnings += [*unread_warnings(config), *data_warnings]
     if config.device != "cpu" and "cpu" in config:
         warnings.append(f"cpu has no effect: it belongs to device=cpu, this is {config.device}")
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
@@ -110,14 +111,53 @@ def make_plan(
 
 def _about_schedule(name: str, schedule: Schedule, steps: int) -> Iterator[str]:
     """What a schedule says and the run cannot do."""
-    if schedule.last_step > steps - 1:
+    last_round, end = steps - 1, schedule.last_step
+    if end > last_round and schedule.at(last_round) != schedule.at(end):
         yield (
-            f"the schedule of {name} does not finish: it ends after {schedule.last_step} "
-            f"rounds, the run after {steps}"
+            f"the schedule of {name} does not finish: its end comes in round {end + 1}, the run "
+            f"has {steps}"
             + (f" (set {name}.steps=whole_run)" if hasattr(schedule, "steps") else "")
         )
-    if getattr(schedule, "after", None) is not None and schedule.last_step >= steps - 1:
+    if getattr(schedule, "after", None) is not None and end >= last_round:
         yield f"{name}.after has no effect: the run has no round after the end of the schedule"
+
+
+def _about_length(config: DictConfig) -> Iterator[str]:
+    """What a run of this length does not come to."""
+    trainer, optim = config.trainer, config.actor_rollout_ref.actor.optim
+    steps = trainer.total_training_steps
+    if optim.lr == 0:
+        yield "actor_rollout_ref.actor.optim.lr is 0: nothing is learned"
+    if (warm_up := _warm_up_rounds(optim, steps)) >= steps:
+        yield (
+            f"the learning rate does not reach {optim.lr:g}: its warm-up takes {warm_up} rounds, "
+            f"the run has {steps}"
+        )
+    if "trainer.total_epochs" in changed_settings(config):
+        yield (
+            f"trainer.total_epochs is {trainer.total_epochs}: the run ends there, without a last "
+            "checkpoint, if trainer.total_training_steps has not come before (leave it out)"
+        )
+    if trainer.save_freq <= 0:
+        yield f"trainer.save_freq is {trainer.save_freq}: no checkpoint and no weights are kept"
+    if trainer.test_freq <= 0 and trainer.val_before_train:
+        yield (
+            f"trainer.test_freq is {trainer.test_freq}: held-out problems are answered before the "
+            "first round and not again"
+        )
+
+
+def _warm_up_rounds(optim: DictConfig, steps: int) -> int:
+    """As verl counts them: a number above 0, else a share of the run."""
+    if optim.lr_warmup_steps > 0:
+        return int(optim.lr_warmup_steps)
+    return int(optim.lr_warmup_steps_ratio * steps)
+
+
+def _describe_groups(num_responses: int) -> str:
+    successes = (0.1, 0.5, 0.9)
+    shares = ", ".join(f"{100 * signal_share(num_responses, q):.0f}" for q in successes)
+    return f"{shares} % carry a signal where 10, 50, 90 % of the responses succeed"
 
 
 def _listed(files: str | ListConfig) -> str:
@@ -142,8 +182,8 @@ def _describe_transform(transform: dict[str, Any]) -> str:
 
 def _describe_rate(optim: DictConfig, num_rounds: int) -> str:
     parts = [f"{optim.optimizer}, learning rate {optim.lr:g}"]
-    if optim.lr_warmup_steps > 0:
-        parts.append(f"warm-up of {optim.lr_warmup_steps} rounds")
+    if warm_up := _warm_up_rounds(optim, num_rounds):
+        parts.append(f"warm-up of {warm_up} rounds")
     if optim.lr_scheduler_type == "cosine":
         end = optim.lr * (optim.min_lr_ratio or 0)
         parts.append(f"cosine to {end:g} in round {num_rounds}")
@@ -172,26 +212,3 @@ def _describe_clip(actor: DictConfig) -> str:
         return f"{actor.policy_loss.clip_level} clip at exp(-{log_ratio}) and exp({log_ratio})"
     level = f"{actor.policy_loss.clip_level} " if actor.policy_loss.loss_mode == HOLDER else ""
     return f"{level}clip {actor.clip_ratio_low} low {actor.clip_ratio_high} high"
-
-
-def _without_effect(loss: DictConfig, is_holder: bool) -> list[str]:
-    """Settings of the loss that nothing will read."""
-    warnings = []
-    field = "actor_rollout_ref.actor.policy_loss"
-    if is_holder and loss.get("p") not in (None, _LOSS_P):
-        warnings.append(
-            f"{field}.p has no effect: the driver hands out the order (set p=constant p.value)"
-        )
-    own = ("dual_clip", "clip_log_ratio") if not is_holder else ()
-    warnings += [
-        f"{field}.{name} has no effect: it belongs to loss_mode={HOLDER}"
-        for name in own
-        if loss.get(name) is not None
-    ]
-    if is_holder and loss.dual_clip is not None and loss.clip_level == TOKEN_THEN_SEQUENCE:
-        warnings.append(
-            f"{field}.dual_clip has no effect: with {TOKEN_THEN_SEQUENCE} no ratio gets that large"
-        )
-    if is_holder and loss.compiled and loss.aggregate != POWER_MEAN:
-        warnings.append(f"{field}.compiled has no effect: it belongs to aggregate=power_mean")
-    return warnings

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from holderpo.studies.run_files import METRICS_FILE
+from recipe.holderpo.checks.machine import cluster_problems
 from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
@@ -80,6 +81,8 @@ def _train(
     ray.init(**ray_settings)
     watch.ray_is_up()
     phases.mark("Ray up")
+    if lacking := list(cluster_problems(config, ray.cluster_resources())):
+        raise ValueError("\n".join(lacking))
     config.transfer_queue.enable = True
     OmegaConf.resolve(config)
     progress.now("TransferQueue")

@@ -4,7 +4,6 @@ import json
 import math
 
 import numpy as np
-
 import pytest
 
 from holderpo.studies.run_files import read_rows

@@ -1,0 +1,111 @@
+"""Whether the devices can be shared out as the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig
+
+FLASH = "flash_attention"
+_ATTENTION = "actor_rollout_ref.model.override_config.attn_implementation"
+
+
+def attention(config: DictConfig) -> str:
+    """The actor's implementation of attention; verl's default where none is named."""
+    named = (config.actor_rollout_ref.model.override_config or {}).get("attn_implementation")
+    return str(named or f"{FLASH}_2")
+
+
+def device_problems(config: DictConfig) -> Iterator[str]:
+    """Ways to spread a model over devices that do not exist.
+
+    Args:
+        config: with counts that are counts.
+
+    Yields:
+        One line per problem: field, value, fix.
+    """
+    devices = config.trainer.n_gpus_per_node * config.trainer.nnodes
+    yield from _sequence_parallel(config, devices)
+    yield from _rollout_engines(config, devices)
+    if config.device == "cpu":
+        yield from _without_gpu(config)
+    size = config.actor_rollout_ref.actor.fsdp_config.fsdp_size
+    if size == 0 or (0 < size < devices and devices % size):
+        yield (
+            f"actor_rollout_ref.actor.fsdp_config.fsdp_size: {size}; give -1 for all, or a number "
+            f"that divides the {devices} devices"
+        )
+
+
+def _sequence_parallel(config: DictConfig, devices: int) -> Iterator[str]:
+    actor = config.actor_rollout_ref.actor
+    field = "actor_rollout_ref.actor.ulysses_sequence_parallel_size"
+    size = actor.ulysses_sequence_parallel_size
+    engine_size = actor.fsdp_config.ulysses_sequence_parallel_size
+    if engine_size not in (1, size):
+        yield (
+            "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size: "
+            f"{engine_size!r}; leave it at 1 and set {field}"
+        )
+    if size == 1:
+        return
+    if devices % size:
+        yield f"{field}: {size}; give a number that divides the {devices} devices"
+    if not attention(config).startswith(FLASH):
+        yield (
+            f"{field}: {size} with {_ATTENTION} {attention(config)!r}; only flash attention "
+            f"exchanges the parts of a response: give 1, or '{FLASH}_2'"
+        )
+
+
+def _rollout_engines(config: DictConfig, devices: int) -> Iterator[str]:
+    rollout = config.actor_rollout_ref.rollout
+    where = "actor_rollout_ref.rollout"
+    if rollout.pipeline_model_parallel_size > 1:
+        yield (
+            f"{where}.pipeline_model_parallel_size: {rollout.pipeline_model_parallel_size}; verl "
+            "0.9.1 has no pipelines in its rollout engines, give 1"
+        )
+        return
+    tensor, data = rollout.tensor_model_parallel_size, rollout.data_parallel_size
+    engine = tensor * data
+    per_machine = config.trainer.n_gpus_per_node
+    if devices % engine:
+        yield (
+            f"{where}.tensor_model_parallel_size: {tensor}"
+            + (f" (with data_parallel_size {data})" if data > 1 else "")
+            + f"; an engine takes {engine} devices, which must divide the {devices} of "
+            "trainer.n_gpus_per_node * trainer.nnodes"
+        )
+    elif per_machine % engine and engine % per_machine:
+        yield (
+            f"{where}.tensor_model_parallel_size: {tensor}; an engine takes {engine} devices and "
+            f"would lie across machines of {per_machine}, give a number that divides them"
+        )
+    if rollout.expert_parallel_size not in (1, engine):
+        yield (
+            f"{where}.expert_parallel_size: {rollout.expert_parallel_size!r}; give 1, or the "
+            f"{engine} devices of an engine"
+        )
+
+
+def _without_gpu(config: DictConfig) -> Iterator[str]:
+    """What verl does in pinned memory, or with kernels, needs a GPU."""
+    actor = config.actor_rollout_ref.actor
+    if attention(config).startswith(FLASH):
+        yield f"{_ATTENTION}: {attention(config)!r}; a CPU has none, give 'sdpa'"
+    if actor.fsdp_config.offload_policy:
+        yield (
+            "actor_rollout_ref.actor.fsdp_config.offload_policy: true; its pinned memory needs a "
+            "GPU, give false"
+        )
+    reference = {
+        "actor_rollout_ref.actor.use_kl_loss": actor.use_kl_loss,
+        "algorithm.use_kl_in_reward": config.algorithm.use_kl_in_reward,
+    }
+    for field in (field for field, is_on in reference.items() if is_on):
+        yield (
+            f"{field}: true; verl keeps the reference model in pinned memory, which needs a GPU: "
+            "give false on a CPU"
+        )

@@ -1,0 +1,16 @@
+"""Files that exist, so that only what a test changes is wrong."""
+
+import pytest
+
+
+@pytest.fixture(scope="package")
+def existing(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("existing")
+    for name in ("train.parquet", "heldout.parquet"):
+        (folder / name).touch()
+    (folder / "model").mkdir()
+    return [
+        f"data.train_files={folder}/train.parquet",
+        f"data.val_files={folder}/heldout.parquet",
+        f"actor_rollout_ref.model.path={folder}/model",
+    ]

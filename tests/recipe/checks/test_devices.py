@@ -1,0 +1,95 @@
+"""Models are spread over devices in ways that exist."""
+
+import pytest
+
+from recipe.holderpo.checks.settings import check_config
+from tests.recipe.checks.checking import ACTOR, ENGINE, FOUR_GPUS, MODEL, ROLLOUT, refusals
+from tests.recipe.composing import composed
+
+ATTENTION = f"{MODEL}.override_config.attn_implementation"
+ULYSSES = f"{ACTOR}.ulysses_sequence_parallel_size"
+PACKED = f"{MODEL}.use_remove_padding=true"
+REFERENCE = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            f"{FOUR_GPUS} {ROLLOUT}.tensor_model_parallel_size=3",
+            f"{ROLLOUT}.tensor_model_parallel_size: 3; an engine takes 3 devices, which must "
+            "divide the 4 of trainer.n_gpus_per_node * trainer.nnodes",
+        ),
+        (
+            f"{FOUR_GPUS} {ROLLOUT}.data_parallel_size=4",
+            f"{ROLLOUT}.tensor_model_parallel_size: 2 (with data_parallel_size 4); an engine takes "
+            "8 devices, which must divide the 4 of",
+        ),
+        (
+            f"{FOUR_GPUS} trainer.nnodes=3 trainer.n_gpus_per_node=4 "
+            f"{ACTOR}.ppo_mini_batch_size=24 data.train_batch_size=24 "
+            f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu=16 "
+            f"{ROLLOUT}.tensor_model_parallel_size=6",
+            f"{ROLLOUT}.tensor_model_parallel_size: 6; an engine takes 6 devices and would lie "
+            "across machines of 4",
+        ),
+        (
+            f"{FOUR_GPUS} {ROLLOUT}.pipeline_model_parallel_size=2",
+            f"{ROLLOUT}.pipeline_model_parallel_size: 2; verl 0.9.1 has no pipelines",
+        ),
+        (
+            f"{FOUR_GPUS} {ROLLOUT}.expert_parallel_size=4",
+            f"{ROLLOUT}.expert_parallel_size: 4; give 1, or the 2 devices of an engine",
+        ),
+        (
+            f"{FOUR_GPUS} {ENGINE}.fsdp_size=3",
+            f"{ENGINE}.fsdp_size: 3; give -1 for all, or a number that divides the 4 devices",
+        ),
+        (
+            f"{FOUR_GPUS} {ULYSSES}=2 {PACKED} +{ATTENTION}=sdpa",
+            f"{ULYSSES}: 2 with {ATTENTION} 'sdpa'; only flash attention exchanges the parts",
+        ),
+        (
+            f"{FOUR_GPUS} {ULYSSES}=2 {PACKED} +{ATTENTION}=eager",
+            f"{ULYSSES}: 2 with {ATTENTION} 'eager'; only flash attention",
+        ),
+        (
+            f"{FOUR_GPUS} {ULYSSES}=3 {PACKED}",
+            f"{ULYSSES}: 3; give a number that divides the 4 devices",
+        ),
+        (
+            f"{FOUR_GPUS} {ENGINE}.ulysses_sequence_parallel_size=2 {PACKED}",
+            f"{ENGINE}.ulysses_sequence_parallel_size: 2; leave it at 1 and set {ULYSSES}",
+        ),
+        (f"{ATTENTION}=flash_attention_2", f"{ATTENTION}: 'flash_attention_2'; a CPU has none"),
+        (f"{ENGINE}.offload_policy=true", f"{ENGINE}.offload_policy: true; its pinned memory"),
+        (
+            f"{ACTOR}.use_kl_loss=true {REFERENCE}",
+            f"{ACTOR}.use_kl_loss: true; verl keeps the reference model in pinned memory",
+        ),
+        (
+            f"algorithm.use_kl_in_reward=true {REFERENCE}",
+            "algorithm.use_kl_in_reward: true; verl keeps the reference model in pinned memory",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_devices_is_refused(overrides, expected, existing):
+    (line,) = refusals(existing, overrides)
+    assert line.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        FOUR_GPUS,
+        f"{FOUR_GPUS} {ROLLOUT}.tensor_model_parallel_size=4",
+        f"{FOUR_GPUS} {ROLLOUT}.tensor_model_parallel_size=1",
+        f"{FOUR_GPUS} {ENGINE}.fsdp_size=2",
+        f"{FOUR_GPUS} {ULYSSES}=2 {PACKED}",
+        f"{FOUR_GPUS} {ULYSSES}=2 {PACKED} +{ATTENTION}=flash_attention_3",
+        f"{FOUR_GPUS} {ACTOR}.use_kl_loss=true {REFERENCE}",
+        f"{FOUR_GPUS} {ENGINE}.offload_policy=true",
+    ],
+)
+def test_what_fits_them_is_not(overrides, existing):
+    assert check_config(composed("demo", [*existing, *overrides.split()])).lines
