@@ -210,6 +210,7 @@ class HolderTrainerMixin(_Trainer):
             known = {"resume_mode": "resume_path", "resume_from_path": str(folder)}
         with _settings(self.config.trainer, known):
             super()._load_checkpoint()
+        self.progress.now("actor and vLLM")
         if folder is None:
             return
         if self.start.is_own:

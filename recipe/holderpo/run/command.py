@@ -6,11 +6,10 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from recipe.holderpo.checks.checkpoints import TRACKER
+from recipe.holderpo.checks.checkpoints import TRACKER, checkpoints_of
 
 _OF_RESUMING = ("trainer.resume_mode=", "trainer.resume_from_path=")
 
@@ -42,7 +41,8 @@ def how_to_go_on(config: DictConfig, arguments: Sequence[str]) -> str:
     Returns:
         The end of a line.
     """
-    if (Path(config.trainer.default_local_dir) / TRACKER).exists():
+    checkpoints = checkpoints_of(config)
+    if checkpoints is not None and (checkpoints / TRACKER).exists():
         resume = ["trainer.resume_mode=auto"]
         return "resume with: " + same_command(arguments, without=_OF_RESUMING, plus=resume)
     again = same_command(arguments, without=(), plus=())
