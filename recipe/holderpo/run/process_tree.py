@@ -17,10 +17,10 @@ _SHARED_MEMORY = Path("/dev/shm")
 _LOOK_SECONDS = 2.0
 _GRACE_SECONDS = 2.0
 _KILL_SECONDS = 5.0
-# What the driver tells its guardian: that it has ended everything itself, or that a line on the
-# screen has been written already.
-_DONE = b"done"
-_SAID = b"said"
+# What the driver tells its guardian: that it has ended everything itself; the line for the screen,
+# empty once it has been written.
+_DONE = "done"
+_SAY = "say "
 
 
 class ProcessTree:
@@ -127,16 +127,15 @@ def open_segments(pid: int, since: float) -> set[Path]:
 class Guardian:
     """A small process that outlives the driver and ends what a killed one leaves running."""
 
-    def __init__(self, screen: int, last_words: str) -> None:
+    def __init__(self, screen: int) -> None:
         """Start it, for this process.
 
         Args:
-            screen: descriptor to write ``last_words`` to.
-            last_words: a line for the screen if this process dies without one.
+            screen: descriptor to write its line to.
         """
         # A session of its own: neither Ctrl-C nor the end of a terminal reaches it.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(os.getpid()), last_words],
+            [sys.executable, "-m", __name__, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=screen,
             stderr=subprocess.DEVNULL,
@@ -144,9 +143,9 @@ class Guardian:
         )
         self.pid = self._process.pid
 
-    def said(self) -> None:
-        """The screen has its line: only end what is left."""
-        self._tell(_SAID)
+    def say_at_the_end(self, line: str) -> None:
+        """Write a line if this process dies; an empty one if the screen has its line already."""
+        self._tell(_SAY + line)
 
     def dismiss(self) -> None:
         """Everything has ended."""
@@ -156,44 +155,43 @@ class Guardian:
 
     def watch(self, pid: int) -> None:
         """End this process too, with its descendants."""
-        self._tell(str(pid).encode())
+        self._tell(str(pid))
 
-    def _tell(self, message: bytes) -> None:
+    def _tell(self, message: str) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            self._process.stdin.write(message + b"\n")
+            self._process.stdin.write(f"{message}\n".encode())
             self._process.stdin.flush()
 
 
-def guard(driver: int, last_words: str) -> None:
+def guard(driver: int) -> None:
     """Wait for the end of the driver; end what it leaves, unless it says that nothing is left.
 
     Args:
         driver: its process id; its messages come through stdin, which ends with it.
-        last_words: to print if it died without a word.
     """
     tree = ProcessTree(psutil.Process(driver), without=[os.getpid()])
     stdin = sys.stdin.fileno()
-    has_spoken, received = False, b""
+    line, received = "", b""
     while True:
         if select.select([stdin], [], [], _LOOK_SECONDS)[0]:
-            if not (more := os.read(stdin, 4096)):
+            if not (more := os.read(stdin, 65536)):
                 break
             *messages, received = (received + more).split(b"\n")
-            for message in messages:
+            for message in map(bytes.decode, messages):
                 if message == _DONE:
                     return
-                if message == _SAID:
-                    has_spoken = True
+                if message.startswith(_SAY):
+                    line = message.removeprefix(_SAY)
                 else:
                     tree.add(int(message))
         with contextlib.suppress(psutil.Error):
             tree.look()
     tree.end()
-    if not has_spoken:
+    if line:
         with contextlib.suppress(OSError):
-            print(last_words, flush=True)
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
-    guard(int(sys.argv[1]), sys.argv[2])
+    guard(int(sys.argv[1]))

@@ -81,8 +81,8 @@ class Watch:
         self._progress = progress
         self._limit_seconds = no_progress_seconds
         self._how_to_go_on = how_to_go_on
-        last_words = f"failed: the launching process was killed; {how_to_go_on()}"
-        self._guardian = Guardian(console.screen.fileno(), last_words)
+        self._guardian = Guardian(console.screen.fileno())
+        self._last_words = ""
         self._tree = ProcessTree(psutil.Process(), without=[self._guardian.pid])
         self._dead_actors: set[str] = set()
         self._local_actors: set[int] = set()
@@ -160,10 +160,18 @@ class Watch:
             mark = self._progress.mark()
             if mark != last_mark or not self._progress.is_limited:
                 last_mark, since = mark, time.monotonic()
+            self._hand_on_last_words()
             if self._interrupted_at is None:
                 self._check(time.monotonic() - since)
             elif time.monotonic() - self._interrupted_at > _LEAVE_SECONDS and not self._is_ending:
                 self._leave()
+
+    def _hand_on_last_words(self) -> None:
+        """Let the guardian know what to say if this process is killed."""
+        words = f"failed: the launching process was killed; {self._how_to_go_on()}"
+        if words != self._last_words:
+            self._last_words = words
+            self._guardian.say_at_the_end(words)
 
     def _check(self, seconds_without_progress: float) -> None:
         """Interrupt the main thread if something is wrong."""
@@ -229,7 +237,7 @@ class Watch:
         if is_failure:
             line = f"failed: {self.trouble or 'processes of the run do not end'}"
         self._console.fail(f"{line}; {self._how_to_go_on()}")
-        self._guardian.said()
+        self._guardian.say_at_the_end("")
         self._tree.end(grace_seconds=0.0)
         os._exit(1 if is_failure else 130)
 

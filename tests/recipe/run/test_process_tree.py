@@ -104,7 +104,8 @@ def test_shared_memory_of_a_killed_process_is_removed_and_that_of_others_is_not(
 DRIVER = """
 import os, subprocess, sys, time
 from recipe.holderpo.run.process_tree import Guardian
-guardian = Guardian(1, "failed: killed; go on with: this")
+guardian = Guardian(1)
+guardian.say_at_the_end("failed: killed; go on with: this")
 child = subprocess.Popen([sys.executable, "-c", {parent!r}], stdout=subprocess.PIPE)
 print(child.pid, int(child.stdout.readline()), guardian.pid, flush=True)
 time.sleep(3)
@@ -122,7 +123,7 @@ def drive(then):
     ("then", "last_words"),
     [
         ("os.kill(os.getpid(), 9)", "failed: killed; go on with: this\n"),
-        ("guardian.said(); os._exit(1)", ""),
+        ("guardian.say_at_the_end(''); os._exit(1)", ""),
     ],
 )
 def test_a_guardian_ends_what_a_dead_driver_leaves(then, last_words):
@@ -148,3 +149,4 @@ def test_a_guardian_is_told_of_processes_that_do_not_descend_from_the_driver():
     driver.wait(20)
     strangers = [psutil.Process(stranger.pid), psutil.Process(int(child))]
     assert still_running([*processes, *strangers], 20) == []
+    assert driver.stdout.read() == "failed: killed; go on with: this\n"
