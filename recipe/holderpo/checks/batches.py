@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from recipe.holderpo.checks.kinds import is_count
 
 
-def batch_problems(config: DictConfig) -> Iterator[str]:
+def batch_size_problems(config: DictConfig) -> Iterator[str]:
     """Sizes of batches that do not divide each other.
 
     Args:

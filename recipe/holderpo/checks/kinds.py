@@ -66,7 +66,6 @@ RANGES: Mapping[str, _Range] = {
     "data.dataloader_num_workers": _FROM_ZERO,
     "data.gen_batch_size": _COUNT_OR_NULL,
     "data.val_batch_size": _COUNT_OR_NULL,
-    "trainer.save_freq": _WHOLE,
     "trainer.test_freq": _WHOLE,
     "ray_kwargs.ray_init.num_cpus": _COUNT_OR_NULL,
     f"{ROLLOUT}.max_model_len": _COUNT_OR_NULL,

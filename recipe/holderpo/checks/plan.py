@@ -138,8 +138,6 @@ def _about_length(config: DictConfig) -> Iterator[str]:
             f"trainer.total_epochs is {trainer.total_epochs}: the run ends there, without a last "
             "checkpoint, if trainer.total_training_steps has not come before (leave it out)"
         )
-    if trainer.save_freq <= 0:
-        yield f"trainer.save_freq is {trainer.save_freq}: no checkpoint and no weights are kept"
     if trainer.test_freq <= 0 and trainer.val_before_train:
         yield (
             f"trainer.test_freq is {trainer.test_freq}: held-out problems are answered before the "

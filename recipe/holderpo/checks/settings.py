@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.control import Controller, build_controller
-from recipe.holderpo.checks.batches import batch_problems
+from recipe.holderpo.checks.batches import batch_size_problems
 from recipe.holderpo.checks.data import data_files, look_at_data
 from recipe.holderpo.checks.devices import device_problems
 from recipe.holderpo.checks.kinds import is_count, kind_problems
@@ -153,7 +153,7 @@ def _sizes(config: DictConfig) -> Iterator[str]:
     if of_kind:
         yield from of_kind
         return
-    for problems in (batch_problems, device_problems, rollout_problems, model_problems):
+    for problems in (batch_size_problems, device_problems, rollout_problems, model_problems):
         yield from problems(config)
 
 

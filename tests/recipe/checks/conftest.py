@@ -2,13 +2,13 @@
 
 import pytest
 
+from tests.recipe.data_files import write_data
+
 
 @pytest.fixture(scope="package")
 def existing(tmp_path_factory):
     folder = tmp_path_factory.mktemp("existing")
-    for name in ("train.parquet", "heldout.parquet"):
-        (folder / name).touch()
-    (folder / "model").mkdir()
+    write_data(folder)
     return [
         f"data.train_files={folder}/train.parquet",
         f"data.val_files={folder}/heldout.parquet",

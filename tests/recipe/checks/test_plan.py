@@ -30,7 +30,6 @@ OPTIM = f"{ACTOR}.optim"
         (f"{OPTIM}.lr_warmup_steps=0 {OPTIM}.lr_warmup_steps_ratio=1", "takes 25 rounds"),
         (f"{OPTIM}.lr=0", f"{OPTIM}.lr is 0: nothing is learned"),
         ("trainer.total_epochs=3", "trainer.total_epochs is 3: the run ends there"),
-        ("trainer.save_freq=-1", "trainer.save_freq is -1: no checkpoint and no weights are kept"),
         ("trainer.test_freq=-1", "trainer.test_freq is -1: held-out problems are answered before"),
         ("trainer.test_freq=-1 trainer.val_before_train=false", None),
     ],
