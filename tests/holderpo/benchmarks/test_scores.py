@@ -138,7 +138,8 @@ def test_a_part_of_a_set_is_called_one():
     assert trusted.title == "minerva (4 of 272), without 1 suspect golds"
     (entry, _) = score_tables.to_json([published, trusted], [])["sets"]
     assert (entry["set"], entry["title"]) == ("minerva", "minerva (4 of 272)")
-    assert "| minerva (4 of 272) | 4 |" in score_tables.to_markdown("m", [published], [], [])
+    text = score_tables.to_markdown("m", [published], [], [])
+    assert ["minerva (4 of 272)", "4", "greedy, 3000 tokens", "none", "12"] in rows_of(text)
 
 
 @pytest.mark.parametrize("lost", [0, 17])
@@ -316,14 +317,14 @@ def test_the_tables_are_complete_and_name_panels_intervals_and_failures():
     scores = [row for row in rows if len(row) == 6 and row[1] in ("pass@1", "avg@4", "pass@4")]
     assert [row[0] for row in scores] == [
         *("aime24", "amc", "math500", "minerva", "minerva, without 32", "olympiadbench"),
-        *("aime25", "aime25"),
+        *("aime25 (5 of 30)", "aime25 (5 of 30)"),
     ]
     olympiad = ["olympiadbench", "pass@1", "45.3", "41.6 to 49.1 W", "14.8", "53.2"]
     assert olympiad in scores
     assert ["average of panel", "", "54.9", "50.8 to 59.1 S", "3.0", "56.5"] in rows
     assert ["average of panel", "", "none", "", "", ""] in rows
     assert "No average of panel table6_7: aime25 is sampled otherwise; amc23 is missing" in text
-    assert ["aime25", "5", "T 0.6, top-p 0.95, n 4,", "3, 7", "12"] in rows
+    assert ["aime25 (5 of 30)", "5", "T 0.6, top-p 0.95, n 4,", "3, 7", "12"] in rows
     assert ["", "", "32768 tokens", "", ""] in rows
     assert ["set", "no answer", "unparseable", "timeout", "error", "truncated"] in rows
     assert "by seed" in text
