@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class ProcessTree:
             grace_seconds: before those that are left are killed.
         """
         self.look()
-        psutil.wait_procs(self.alive(), timeout=grace_seconds)
+        _wait_for(self.alive(), grace_seconds)
         for _ in range(3):
             # A process can start another while it is being ended.
             self.look()
@@ -97,10 +98,17 @@ class ProcessTree:
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-            psutil.wait_procs(left, timeout=_KILL_SECONDS)
+            _wait_for(left, _KILL_SECONDS)
         for segment in tuple(self._segments):
             with contextlib.suppress(OSError):
                 segment.unlink()
+
+
+def _wait_for(processes: list[psutil.Process], seconds: float) -> None:
+    """Until they have ended; psutil's own wait goes on while nobody asks how they ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(is_alive(process) for process in processes):
+        time.sleep(0.05)
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -105,10 +105,11 @@ DRIVER = """
 import os, subprocess, sys, time
 from recipe.holderpo.run.process_tree import Guardian
 guardian = Guardian(1)
-guardian.say_at_the_end("failed: killed; go on with: this")
 child = subprocess.Popen([sys.executable, "-c", {parent!r}], stdout=subprocess.PIPE)
 print(child.pid, int(child.stdout.readline()), guardian.pid, flush=True)
-time.sleep(3)
+# It looks whenever it is told something.
+guardian.say_at_the_end("failed: killed; go on with: this")
+time.sleep(1)
 {then}
 """
 
@@ -145,7 +146,7 @@ def test_a_guardian_that_is_dismissed_ends_nothing():
 
 def test_a_guardian_is_told_of_processes_that_do_not_descend_from_the_driver():
     stranger, child = start(PARENT)
-    driver, processes = drive(f"guardian.watch({stranger.pid}); time.sleep(2.5); os._exit(1)")
+    driver, processes = drive(f"guardian.watch({stranger.pid}); time.sleep(1); os._exit(1)")
     driver.wait(20)
     strangers = [psutil.Process(stranger.pid), psutil.Process(int(child))]
     assert still_running([*processes, *strangers], 20) == []
