@@ -92,7 +92,10 @@ class Launch:
             victim = next(process for process in started if process.name().startswith(name))
         victim.kill()
         began = time.monotonic()
-        status = self.run.wait(END_SECONDS + 15)
+        try:
+            status = self.run.wait(END_SECONDS + 15)
+        except subprocess.TimeoutExpired:
+            status = None
         seconds = time.monotonic() - began
         # The guardian writes what a killed driver cannot.
         self.reader.join(15)
@@ -154,9 +157,11 @@ def paused(launch, folder, moment):
     os.mkfifo(file)
     workers = psutil.Process(launch.run.pid).children(recursive=True)
     worker = next(process for process in workers if process.name().startswith("ray::WorkerDict"))
-    launch.wait_for(lambda: _waits_for_a_reader(worker.pid))
-    yield
-    file.unlink()
+    try:
+        launch.wait_for(lambda: _waits_for_a_reader(worker.pid))
+        yield
+    finally:
+        file.unlink()
 
 
 def _waits_for_a_reader(pid):

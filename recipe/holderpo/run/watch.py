@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from recipe.holderpo.run.console import Console
-from recipe.holderpo.run.process_tree import Guardian, ProcessTree
+from recipe.holderpo.run.process_tree import Guardian, ProcessTree, is_alive
 from recipe.holderpo.run.progress import Progress
 
 _LOOK_SECONDS = 1.0
@@ -86,6 +86,7 @@ class Watch:
         self._tree = ProcessTree(psutil.Process(), without=[self._guardian.pid])
         self._dead_actors: set[str] = set()
         self._local_actors: set[int] = set()
+        self._silent: set[int] = set()
         self._interrupted_at: float | None = None
         self._is_ending = False
         self._lock = threading.Lock()
@@ -213,15 +214,30 @@ class Watch:
 
         context = ray.get_runtime_context()
         for key, actor in _actors(context.get_job_id()).items():
-            address = actor["Address"]
+            address, reason = actor["Address"], None
             if actor["State"] == "ALIVE" and address["NodeID"] == context.get_node_id():
                 self._count_in(actor["Pid"])
-            if actor["State"] == "DEAD" and key not in self._dead_actors:
+                reason = self._reason_of_silence(actor["Pid"])
+            elif actor["State"] == "DEAD" and key not in self._dead_actors:
                 self._dead_actors.add(key)
-                if (reason := _reason(actor["DeathCause"])) is not None:
-                    kind = actor["ActorClassName"]
-                    name = next((_ACTORS[k] for k in _ACTORS if kind.startswith(k)), kind)
-                    yield f"{name} (pid {actor['Pid']}{reason})"
+                reason = _reason(actor["DeathCause"])
+            if reason is not None:
+                kind = actor["ActorClassName"]
+                name = next((_ACTORS[k] for k in _ACTORS if kind.startswith(k)), kind)
+                yield f"{name} (pid {actor['Pid']}{reason})"
+
+    def _reason_of_silence(self, pid: int) -> str | None:
+        """Of an actor that Ray takes for alive: nothing to add if it is not, for two looks.
+
+        Ray knows of a death by a closed connection, which a forked child holds open.
+        """
+        if psutil.pid_exists(pid) and is_alive(psutil.Process(pid)):
+            self._silent.discard(pid)
+            return None
+        if pid in self._silent:
+            return ""
+        self._silent.add(pid)
+        return None
 
     def _count_in(self, pid: int) -> None:
         """With a Ray that somebody else has started, actors do not descend from this process."""
