@@ -222,7 +222,7 @@ class Watch:
                 self._dead_actors.add(key)
                 reason = _reason(actor["DeathCause"])
             if reason is not None:
-                kind = actor["ActorClassName"]
+                kind = actor["ActorClassName"].rsplit(".", 1)[-1]
                 name = next((_ACTORS[k] for k in _ACTORS if kind.startswith(k)), kind)
                 yield f"{name} (pid {actor['Pid']}{reason})"
 
