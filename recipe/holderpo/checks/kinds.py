@@ -62,6 +62,11 @@ _TOP_K: _Range = ("a whole number of tokens; -1 for all", lambda value: is_whole
 RANGES: Mapping[str, _Range] = {
     "seed": ("a whole number", is_whole),
     "rollout_poll_seconds": _POSITIVE,
+    "no_progress_seconds": _POSITIVE,
+    "max_failed_prompts": (
+        "a share of the prompts in [0, 1]",
+        lambda value: is_number(value) and 0 <= value <= 1,
+    ),
     "reward.num_workers": _FROM_ZERO,
     "data.dataloader_num_workers": _FROM_ZERO,
     "data.gen_batch_size": _COUNT_OR_NULL,
