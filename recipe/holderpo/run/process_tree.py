@@ -178,7 +178,8 @@ def guard(driver: int) -> None:
     Args:
         driver: its process id; its messages come through stdin, which ends with it.
     """
-    tree = ProcessTree(psutil.Process(driver), without=[os.getpid()])
+    root = psutil.Process(driver)
+    tree = ProcessTree(root, without=[os.getpid()])
     stdin = sys.stdin.fileno()
     line, received = "", b""
     while True:
@@ -193,6 +194,9 @@ def guard(driver: int) -> None:
                     line = message.removeprefix(_SAY)
                 else:
                     tree.add(int(message))
+        elif not is_alive(root):
+            # A child that it has forked holds the pipe open.
+            break
         with contextlib.suppress(psutil.Error):
             tree.look()
     tree.end()

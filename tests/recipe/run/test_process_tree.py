@@ -125,6 +125,8 @@ def drive(then):
     [
         ("os.kill(os.getpid(), 9)", "failed: killed; go on with: this\n"),
         ("guardian.say_at_the_end(''); os._exit(1)", ""),
+        # A forked child has the driver's end of the pipe open too.
+        ("os.fork() or time.sleep(60); os._exit(1)", "failed: killed; go on with: this\n"),
     ],
 )
 def test_a_guardian_ends_what_a_dead_driver_leaves(then, last_words):
