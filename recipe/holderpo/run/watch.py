@@ -18,6 +18,8 @@ from recipe.holderpo.run.process_tree import Guardian, ProcessTree, is_alive
 from recipe.holderpo.run.progress import Progress
 
 _LOOK_SECONDS = 1.0
+# A look that comes so late: the whole process was stopped meanwhile (Ctrl-Z).
+_STOPPED_SECONDS = 5.0
 # How long the driver may take from an interrupt to its end, and all its processes to theirs.
 _LEAVE_SECONDS = 10.0
 _RAY_SECONDS = 8.0
@@ -92,6 +94,8 @@ class Watch:
         self._lock = threading.Lock()
         self._has_ray = False
         self._last_error = ""
+        # A signal that is ignored stays so: a shell's background process. SIGTERM is needed here.
+        self._has_interrupt = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
         self._handle_signals()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -136,7 +140,8 @@ class Watch:
         self._tree.end()
         self._guardian.dismiss()
         limit.cancel()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._has_interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _handle_signals(self) -> None:
@@ -145,8 +150,9 @@ class Watch:
         asyncio lets a coroutine that blocks swallow the first Ctrl-C, but only in place of Python's
         own handler.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        if self._has_interrupt:
+            signal.signal(signal.SIGINT, self._on_signal)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._is_ending:
@@ -157,7 +163,10 @@ class Watch:
     def _run(self) -> None:
         last_mark, since = self._progress.mark(), time.monotonic()
         while not self._is_ending:
+            slept_at = time.monotonic()
             time.sleep(_LOOK_SECONDS)
+            slept = time.monotonic() - slept_at
+            since += slept if slept > _STOPPED_SECONDS else 0.0
             mark = self._progress.mark()
             if mark != last_mark or not self._progress.is_limited:
                 last_mark, since = mark, time.monotonic()

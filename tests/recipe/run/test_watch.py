@@ -53,10 +53,10 @@ DEAF = """while True:
         except BaseException: progress.now('nothing')"""
 
 
-def drive(tmp_path, hang, limit=1000):
+def drive(tmp_path, hang, limit=1000, through=()):
     code = DRIVER.format(folder=str(tmp_path), limit=limit, hang=hang)
     run = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        [*through, sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
     )
     numbers = run.stdout.readline().split()
     return run, [psutil.Process(int(number)) for number in numbers]
@@ -74,6 +74,17 @@ def test_the_first_interrupt_ends_whatever_waits(tmp_path, number, hang):
     assert (run.returncode, output) == (130, "interrupted\n")
     assert time.monotonic() - began < 15
     assert still_running(processes, 5) == []
+
+
+def test_an_interrupt_that_the_launching_shell_ignores_stays_ignored(tmp_path):
+    # As a shell without job control does with what it starts in the background.
+    shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    run, _ = drive(tmp_path, FOR_EVER, through=shell)
+    run.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run.wait(3)
+    run.terminate()
+    assert run.wait(30) == 130
 
 
 def test_a_run_without_progress_is_ended_with_what_it_waits_for(tmp_path):
@@ -94,6 +105,14 @@ def test_progress_and_what_may_take_any_time_are_not_ended(tmp_path):
     progress.now("the checkpoint", is_limited=False)
     time.sleep(3)"""
     run, _ = drive(tmp_path, hang, limit=1)
+    assert run.wait(40) == 0
+
+
+def test_a_run_that_was_stopped_and_goes_on_has_not_hung(tmp_path):
+    run, _ = drive(tmp_path, "time.sleep(1); time.sleep(2)", limit=5)
+    run.send_signal(signal.SIGSTOP)
+    time.sleep(7)
+    run.send_signal(signal.SIGCONT)
     assert run.wait(40) == 0
 
 
