@@ -30,6 +30,7 @@ from recipe.holderpo.checks.checkpoints import (
     written_by_ranks,
 )
 from recipe.holderpo.checks.controller_state import read_controller_state
+from recipe.holderpo.checks.moved_folders import moved_folder_problems
 from recipe.holderpo.checks.same_settings import (
     NOT_COMPARED,
     compare,
@@ -141,13 +142,15 @@ def plan_start(config: DictConfig, controller: Controller | None) -> tuple[Start
         return Start(), []
     if not config.run_dir or _numbers_are_wrong(config):
         return Start(), []
-    folder, warnings, problems = find_checkpoint(config)
-    if problems:
-        return Start(), problems
-    if folder is None:
-        problems = [_unknown_name(n) for n in config.resume_with if not has_setting(config, n)]
-        return _anew(config, warnings), problems
-    return _go_on(config, controller, folder, warnings)
+    try:
+        folder, warnings, problems = find_checkpoint(config)
+        if problems:
+            return Start(), problems
+        if folder is None:
+            return _anew(config, warnings)
+        return _go_on(config, controller, folder, warnings)
+    except OSError as error:
+        return Start(), [f"run_dir: {config.run_dir!r} cannot be read ({error}); give another"]
 
 
 def check_steps_left(step: int, config: DictConfig) -> Iterator[str]:
@@ -168,11 +171,14 @@ def _numbers_are_wrong(config: DictConfig) -> bool:
     return not all(isinstance(count, int) and count > 0 for count in counts)
 
 
-def _anew(config: DictConfig, warnings: list[str]) -> Start:
+def _anew(config: DictConfig, warnings: list[str]) -> tuple[Start, list[str]]:
     """A start with the first step: an earlier run is kept."""
     moved = tuple(_earlier_run(config))
+    problems = [_unknown_name(n) for n in config.resume_with if not has_setting(config, n)]
+    if problems := [*problems, *moved_folder_problems(config, moved)]:
+        return Start(), problems
     lines = tuple(f"earlier    kept aside, as {aside_of(folder)}" for folder in moved)
-    return Start(moved_aside=moved, lines=lines, warnings=tuple(warnings))
+    return Start(moved_aside=moved, lines=lines, warnings=tuple(warnings)), []
 
 
 def _earlier_run(config: DictConfig) -> Iterator[Path]:
@@ -183,7 +189,7 @@ def _earlier_run(config: DictConfig) -> Iterator[Path]:
     )
     is_inside = folder is not None and is_below(folder, run_dir)
     if config.trainer.resume_mode == "disable":
-        is_run = run_dir.exists()
+        is_run = run_dir.is_dir() and any(run_dir.iterdir())
     else:
         # What a start that took no step has left is written over: its log goes on.
         metrics = run_dir / METRICS_FILE
@@ -214,6 +220,8 @@ def _go_on(
     if is_own and checkpoints is not None and config.trainer.resume_mode == "resume_path":
         newer = [path for number, path in checkpoints_in(checkpoints).items() if number > step]
     moved = newer if is_own else list(_earlier_run(config))
+    if found := list(moved_folder_problems(config, moved)):
+        return Start(), [*problems, *found]
     start = Start(
         checkpoint=folder,
         step=step,

@@ -458,3 +458,29 @@ def test_settings_of_checkpoints_that_mean_nothing_are_refused(override, message
 def test_settings_of_checkpoints_that_do_nothing_are_warned_of(overrides, message, tmp_path):
     (line,) = resume_warnings(run_config(tmp_path, *overrides))
     assert line.startswith(message)
+
+
+def test_a_folder_that_cannot_be_looked_at_is_refused(config, tmp_path):
+    config.run_dir = str(tmp_path / ("x" * 300))
+    assert problem(config).startswith(f"run_dir: {config.run_dir!r} cannot be read ([Errno 36]")
+
+
+def test_what_a_run_needs_itself_is_not_moved_aside(config, tmp_path, monkeypatch):
+    write_run(config, [5])
+    config.trainer.resume_mode = "disable"
+    config.actor_rollout_ref.model.path = f"{config.run_dir}/exported"
+    config.data.val_files = [f"{config.run_dir}/val.parquet", "elsewhere.parquet"]
+    another = "where an earlier run is that is to be kept under another name; give another run_dir"
+    for name in ("exported", "val.parquet"):
+        (tmp_path / "run" / name).touch()
+    _, problems = plan_start(config, make_controller(config))
+    assert problems == [
+        f"data.val_files: {config.run_dir}/val.parquet lies in {config.run_dir}, {another}",
+        f"actor_rollout_ref.model.path: {config.run_dir}/exported lies in {config.run_dir}, "
+        f"{another}",
+    ]
+    config = run_config(".", "trainer.resume_mode=disable")
+    monkeypatch.chdir(tmp_path / "run")
+    assert problem(config) == (
+        f"run_dir: '.' is, or is above, the folder that the run is started in, {another}"
+    )
