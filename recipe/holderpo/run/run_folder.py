@@ -44,8 +44,9 @@ def prepare_run_folder(config: DictConfig, start: Start) -> None:
         print(f"earlier    kept aside, as {move_aside(folder)}", flush=True)
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / CONFIG_FILE
-    if start.is_changed and start.is_own and path.exists():
-        until = run_dir / f"config_to_step_{start.step}.yaml"
+    until = run_dir / f"config_to_step_{start.step}.yaml"
+    # One that is there did these steps: the change after it may have come to none.
+    if start.is_changed and start.is_own and path.exists() and not until.exists():
         write_whole(until, path.read_text(encoding="utf-8"))
     write_whole(path, OmegaConf.to_yaml(config))
 

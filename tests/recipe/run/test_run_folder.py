@@ -94,3 +94,16 @@ def test_a_link_to_the_runs_own_checkpoint_is_no_other_run(tmp_path):
         config.trainer.resume_from_path = str(path)
         assert begin(config).is_own
     assert folder.exists()
+
+
+def test_the_configuration_of_the_steps_before_a_change_stays_the_one_that_did_them(tmp_path):
+    write_run(run_config(tmp_path / "run"), [5])
+    for seed in (1, 2):
+        # The first of them is cut off before its first step.
+        begin(run_config(tmp_path / "run", f"seed={seed}", "resume_with=[seed]"))
+    assert OmegaConf.load(tmp_path / "run/config_to_step_5.yaml").seed == 0
+
+
+def test_an_empty_folder_is_taken_as_it_is(tmp_path):
+    (tmp_path / "run").mkdir()
+    assert begin(run_config(tmp_path / "run", "trainer.resume_mode=disable")).moved_aside == ()
