@@ -41,8 +41,13 @@ def how_to_go_on(config: DictConfig, arguments: Sequence[str]) -> str:
     Returns:
         The end of a line.
     """
-    checkpoints = checkpoints_of(config)
-    if checkpoints is not None and (checkpoints / TRACKER).exists():
+    try:
+        checkpoints = checkpoints_of(config)
+        is_saved = checkpoints is not None and (checkpoints / TRACKER).exists()
+    except OSError:
+        # A disk that is away for a while: this command also begins a run without a checkpoint.
+        is_saved = True
+    if is_saved:
         resume = ["trainer.resume_mode=auto"]
         return "resume with: " + same_command(arguments, without=_OF_RESUMING, plus=resume)
     again = same_command(arguments, without=(), plus=())

@@ -30,3 +30,7 @@ def test_with_a_checkpoint_it_resumes(tmp_path, more):
     assert what == "resume with"
     kept = ["--config-name=demo", "p=ess", "run_dir=a b"]
     assert shlex.split(command)[3:] == [*kept, "trainer.resume_mode=auto"]
+
+
+def test_a_folder_that_cannot_be_looked_at_may_have_a_checkpoint(tmp_path):
+    assert go_on(tmp_path / ("x" * 300)).startswith("resume with: ")
