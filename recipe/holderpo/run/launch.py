@@ -89,7 +89,6 @@ def _train(
     tq.init(config.transfer_queue)
     phases.mark("TransferQueue up")
     _fit(config, console, phases, plan, progress)
-    tq.close()
 
 
 def _fit(
@@ -99,6 +98,7 @@ def _fit(
     plan: Plan,
     progress: Progress,
 ) -> None:
+    import transfer_queue as tq
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
     from verl.utils.import_utils import load_class_from_fqn
 
@@ -132,3 +132,6 @@ def _fit(
     console.start_bar(initial=trainer.global_steps, total=trainer.total_training_steps)
     trainer.fit(agent_loop_manager)
     trainer.logger.finish(exit_code=0)
+    # Here, where the trainer still holds the actors: without it they end, and the watch would take
+    # the end of a vLLM engine for a death.
+    tq.close()
