@@ -484,3 +484,16 @@ def test_what_a_run_needs_itself_is_not_moved_aside(config, tmp_path, monkeypatc
     assert problem(config) == (
         f"run_dir: '.' is, or is above, the folder that the run is started in, {another}"
     )
+
+
+def test_a_checkpoint_among_checkpoints_that_are_moved_aside_is_refused(config, tmp_path):
+    other = run_config(tmp_path / "other")
+    other.trainer.default_local_dir = str(tmp_path / "kept/old")
+    config.trainer.default_local_dir = str(tmp_path / "kept")
+    config.trainer.resume_mode = "resume_path"
+    folder = config.trainer.resume_from_path = str(write_run(other, [5]))
+    shutil.copy(tmp_path / "other/config.yaml", tmp_path / "kept")
+    write_checkpoint(config, 3)
+    assert problem(config).startswith(
+        f"trainer.resume_from_path: {folder} lies in {tmp_path / 'kept'}, where an earlier run is"
+    )
