@@ -16,7 +16,7 @@ from recipe.holderpo.cpu.shortcuts import leave_out
 from recipe.holderpo.run.command import how_to_go_on, same_command
 from recipe.holderpo.run.console import Console, announce
 from recipe.holderpo.run.environment import set_environment
-from recipe.holderpo.run.run_folder import prepare_run_folder
+from recipe.holderpo.run.run_folder import claimed, prepare_run_folder
 
 if TYPE_CHECKING:
     from recipe.holderpo.checks.plan import Plan
@@ -48,12 +48,19 @@ def main(config: DictConfig) -> None:
     if config.check:
         print("nothing wrong; not started")
         return
+    run_dir = Path(config.run_dir)
     try:
-        prepare_run_folder(config, plan.start)
+        with claimed(run_dir):
+            prepare_run_folder(config, plan.start)
+        # By now it may be another one.
+        with claimed(run_dir):
+            sys.exit(run(config, run_dir, plan))
+    except BlockingIOError:
+        print(f"run_dir: {run_dir} is in use by another run; give another", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         print(f"run_dir: {config.run_dir} cannot be written to ({error})", file=sys.stderr)
         sys.exit(2)
-    sys.exit(run(config, Path(config.run_dir), plan))
 
 
 def run(config: DictConfig, run_dir: Path, plan: Plan) -> int:

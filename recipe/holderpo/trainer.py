@@ -110,21 +110,28 @@ class HolderTrainerMixin(_Trainer):
             self.progress.count = lambda: _num_ended(buffer, partition)
             try:
                 batch, metrics = sample(**request)
-            finally:
-                self.progress.count = int
-                num_failed = len(buffer.failure_keys[partition])
+            except Exception:
                 # Of verl's own error, where no prompt is left, the failures are the cause.
-                check_failures(
-                    num_failed,
-                    num_prompts,
-                    max_share=self.config.max_failed_prompts,
-                    what=f"{'the validation after ' * is_validation}step {self.global_steps}",
-                    log=self.log_path,
-                )
+                self._check_failures(buffer, partition, num_prompts)
+                raise
+            self.progress.count = int
+            num_failed = self._check_failures(buffer, partition, num_prompts)
             return batch, metrics if is_validation else metrics | {FAILED_PROMPTS: num_failed}
 
         buffer.sample = sample_and_count
         return buffer
+
+    def _check_failures(self, buffer: ReplayBuffer, partition: str, num_prompts: int) -> int:
+        """Number of prompts of a round that have failed, if so many may."""
+        num_failed = len(buffer.failure_keys[partition])
+        check_failures(
+            num_failed,
+            num_prompts,
+            max_share=self.config.max_failed_prompts,
+            what=f"{'the validation after ' * (partition == 'val')}step {self.global_steps}",
+            log=self.log_path,
+        )
+        return num_failed
 
     def on_step_begin(self) -> None:
         """Note the step."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +21,34 @@ from recipe.holderpo.checks.checkpoints import (
     write_tracker,
 )
 
+# Set by a sweep for the runs whose folders it holds itself.
+HELD_BY_SWEEP = "HOLDERPO_HELD_BY_SWEEP"
+
 if TYPE_CHECKING:
     from recipe.holderpo.checks.resume import Start
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """Hold a run's folder: two runs in one would spoil both.
+
+    Nothing is done for a folder that is not there, or that the sweep which started this run holds.
+
+    Args:
+        run_dir: of the run.
+
+    Raises:
+        BlockingIOError: if another process has it.
+    """
+    if os.environ.get(HELD_BY_SWEEP) or not run_dir.is_dir():
+        yield
+        return
+    descriptor = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def prepare_run_folder(config: DictConfig, start: Start) -> None:

@@ -94,6 +94,8 @@ class Watch:
         self._lock = threading.Lock()
         self._has_ray = False
         self._last_error = ""
+        self._limit = threading.Timer(_END_SECONDS, self._leave)
+        self._limit.daemon = True
         # A signal that is ignored stays so: a shell's background process. SIGTERM is needed here.
         self._has_interrupt = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
         self._handle_signals()
@@ -112,6 +114,7 @@ class Watch:
             error: raised in the main thread.
         """
         self._is_ending = True
+        self._limit.start()
         if self.trouble is None and isinstance(error, Exception):
             from ray.exceptions import RayError
 
@@ -125,21 +128,21 @@ class Watch:
         return self.trouble or error
 
     def end_processes(self) -> None:
-        """End Ray and every process of the run, within a limited time."""
+        """End Ray and every process of the run; after an error within a limited time."""
         import ray
 
         self._is_ending = True
-        limit = threading.Timer(_END_SECONDS, self._leave)
-        limit.daemon = True
-        limit.start()
         self._tree.look()
         # It waits for processes that may be dead.
         ray_end = threading.Thread(target=ray.shutdown, daemon=True)
         ray_end.start()
         ray_end.join(_RAY_SECONDS)
         self._tree.end()
+        if left := self._tree.alive():
+            pids = ", ".join(str(process.pid) for process in left)
+            self._console.say(f"warning    these processes do not end: {pids}")
         self._guardian.dismiss()
-        limit.cancel()
+        self._limit.cancel()
         if self._has_interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -161,6 +164,14 @@ class Watch:
         raise KeyboardInterrupt
 
     def _run(self) -> None:
+        try:
+            self._look_again_and_again()
+        except Exception as error:
+            # Without a watch the run could wait for ever.
+            traceback.print_exc()
+            self._interrupt(RuntimeError(f"the run is no longer watched ({error!r})"))
+
+    def _look_again_and_again(self) -> None:
         last_mark, since = self._progress.mark(), time.monotonic()
         while not self._is_ending:
             slept_at = time.monotonic()
@@ -188,15 +199,19 @@ class Watch:
         with self._lock:
             if self._is_ending:
                 return
-            self.trouble = self._find_death()
-        if self.trouble is None and seconds_without_progress > self._limit_seconds:
-            self.trouble = NoProgressError(
+            trouble: Exception | None = self._find_death()
+        if trouble is None and seconds_without_progress > self._limit_seconds:
+            trouble = NoProgressError(
                 f"no progress for {self._limit_seconds:g} s in {self._progress.where()} "
                 "(no_progress_seconds)"
             )
-        if self.trouble is not None:
-            self._interrupted_at = time.monotonic()
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        if trouble is not None:
+            self._interrupt(trouble)
+
+    def _interrupt(self, trouble: Exception) -> None:
+        """Wake the main thread up."""
+        self.trouble, self._interrupted_at = trouble, time.monotonic()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _find_death(self) -> ProcessDiedError | None:
         """The first process that has died without being asked to."""

@@ -34,7 +34,7 @@ from recipe.holderpo.checks.settings import make_controller
 from recipe.holderpo.checks.versions import current_commit
 from recipe.holderpo.main import LOG_FILE, config_dir
 from recipe.holderpo.run.launch import OF_A_NEW_RAY
-from recipe.holderpo.run.run_folder import move_aside
+from recipe.holderpo.run.run_folder import HELD_BY_SWEEP, move_aside
 from recipe.holderpo.sections import plain
 from recipe.holderpo.sweep.sweep_run import (
     PlannedRun,
@@ -226,6 +226,7 @@ def _train(
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     if address is not None:
         environment["RAY_ADDRESS"] = address
+    environment[HELD_BY_SWEEP] = "1"
     write_note(run, folder, current_commit())
     status = run_to_its_end(run_command(run, folder), environment, lock)
     return f"failed with status {status}, see {folder / LOG_FILE}" if status else None

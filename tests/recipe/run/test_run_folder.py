@@ -9,7 +9,7 @@ from holderpo.studies.run_files import read_rows
 from recipe.holderpo.checks.checkpoints import TRACKER, checkpoints_in, read_tracker
 from recipe.holderpo.checks.resume import plan_start
 from recipe.holderpo.checks.settings import make_controller
-from recipe.holderpo.run.run_folder import prepare_run_folder
+from recipe.holderpo.run.run_folder import HELD_BY_SWEEP, claimed, prepare_run_folder
 from tests.recipe.checkpoint_files import run_config, write_run
 
 
@@ -107,3 +107,15 @@ def test_the_configuration_of_the_steps_before_a_change_stays_the_one_that_did_t
 def test_an_empty_folder_is_taken_as_it_is(tmp_path):
     (tmp_path / "run").mkdir()
     assert begin(run_config(tmp_path / "run", "trainer.resume_mode=disable")).moved_aside == ()
+
+
+def test_one_run_at_a_time_has_a_folder(tmp_path, monkeypatch):
+    with claimed(tmp_path):
+        with pytest.raises(BlockingIOError), claimed(tmp_path):
+            pass
+        monkeypatch.setenv(HELD_BY_SWEEP, "1")
+        with claimed(tmp_path):
+            pass
+        monkeypatch.delenv(HELD_BY_SWEEP)
+    with claimed(tmp_path), claimed(tmp_path / "not there"):
+        pass
