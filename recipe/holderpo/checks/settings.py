@@ -24,6 +24,7 @@ from recipe.holderpo.checks.model import model_problems
 from recipe.holderpo.checks.plan import Plan, make_plan
 from recipe.holderpo.checks.prompts import look_at_prompts
 from recipe.holderpo.checks.resume import plan_start, resume_problems
+from recipe.holderpo.checks.rewards import reward_problems
 from recipe.holderpo.checks.rollout_correction import (
     correction_problems,
     verl_correction_problems,
@@ -274,6 +275,7 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
     except (ValueError, AssertionError) as error:
         yield f"verl: {error}"
     yield from verl_correction_problems(config)
+    yield from reward_problems(config)
 
 
 def _is_hub_name(path: str) -> bool:
