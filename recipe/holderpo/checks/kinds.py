@@ -53,6 +53,7 @@ COUNTS: Mapping[str, str] = {
 _Range = tuple[str, Callable[[Any], bool]]
 _FROM_ZERO: _Range = ("a whole number from 0 on", lambda value: is_whole(value, at_least=0))
 _WHOLE: _Range = ("a whole number; -1 for never", is_whole)
+_ROWS: _Range = ("a whole number of rows; -1 for all", is_whole)
 _COUNT_OR_NULL: _Range = ("a whole number above 0, or null", lambda v: v is None or is_count(v))
 _NOT_NEGATIVE: _Range = ("a number from 0 on", lambda value: is_number(value) and value >= 0)
 _POSITIVE: _Range = ("a number above 0", lambda value: is_number(value) and value > 0)
@@ -71,6 +72,8 @@ RANGES: Mapping[str, _Range] = {
     "data.dataloader_num_workers": _FROM_ZERO,
     "data.gen_batch_size": _COUNT_OR_NULL,
     "data.val_batch_size": _COUNT_OR_NULL,
+    "data.train_max_samples": _ROWS,
+    "data.val_max_samples": _ROWS,
     "trainer.test_freq": _WHOLE,
     "ray_kwargs.ray_init.num_cpus": _COUNT_OR_NULL,
     f"{ROLLOUT}.max_model_len": _COUNT_OR_NULL,

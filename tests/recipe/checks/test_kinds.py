@@ -44,6 +44,7 @@ def test_what_every_experiment_has_is_of_the_right_kind():
         ),
         (f"{ROLLOUT}.agent.num_workers=0", f"{ROLLOUT}.agent.num_workers: 0; give a number of"),
         ("reward.num_workers=-1", "reward.num_workers: -1; give a whole number from 0 on"),
+        ("data.train_max_samples=null", "data.train_max_samples: None; give a whole number of"),
         ("trainer.test_freq=often", "trainer.test_freq: 'often'; give a whole number"),
         ("no_progress_seconds=null", "no_progress_seconds: None; give a number above 0"),
         ("max_failed_prompts=2", "max_failed_prompts: 2; give a share of the prompts in [0, 1]"),
