@@ -46,6 +46,11 @@ def batch_size_problems(config: DictConfig) -> Iterator[str]:
         )
 
 
+def has_reference(config: DictConfig) -> bool:
+    """Whether a reference model computes log-probabilities too."""
+    return bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
+
+
 def signal_share(num_responses: int, success: float) -> float:
     """Share of groups whose responses do not all get the same reward of 0 or 1.
 
@@ -80,6 +85,8 @@ def _micro_batches(config: DictConfig) -> Iterator[str]:
         yield from _divides(
             config, "rollout.log_prob_micro_batch_size_per_gpu", batch_rows // ranks
         )
+    if has_reference(config) and not config.actor_rollout_ref.ref.log_prob_use_dynamic_bsz:
+        yield from _divides(config, "ref.log_prob_micro_batch_size_per_gpu", batch_rows // ranks)
 
 
 def _divides(config: DictConfig, field: str, rows: int) -> Iterator[str]:

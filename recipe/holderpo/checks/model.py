@@ -10,6 +10,8 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from omegaconf import DictConfig
 
+from recipe.holderpo.checks.batches import has_reference
+
 _CONFIG = "config.json"
 _TOKENIZER = "tokenizer.json"
 
@@ -57,9 +59,13 @@ def _lengths(config: DictConfig) -> Iterator[str]:
             f"cut short, give at least the {needed}"
         )
     ranks_a_row = actor.get("ulysses_sequence_parallel_size", 1)
+    ref = config.actor_rollout_ref.ref
     budgets = {
         "actor.ppo_max_token_len_per_gpu": actor.use_dynamic_bsz,
         "rollout.log_prob_max_token_len_per_gpu": rollout.log_prob_use_dynamic_bsz,
+        "ref.log_prob_max_token_len_per_gpu": (
+            has_reference(config) and ref.log_prob_use_dynamic_bsz
+        ),
     }
     for field, used in budgets.items():
         section, name = field.split(".")

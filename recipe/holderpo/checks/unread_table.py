@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipe.holderpo.checks.batches import has_reference
 from recipe.holderpo.checks.kinds import ACTOR, ROLLOUT
 from recipe.holderpo.checks.ruinous import MODEL
 from recipe.holderpo.sections import HOLDER
@@ -29,10 +30,6 @@ def _is(field: str, *values: Any) -> _Condition:
 def _is_on(field: str) -> _Condition:
     """Whether a setting is set, or true."""
     return lambda config: bool(OmegaConf.select(config, field))
-
-
-def _has_reference(config: DictConfig) -> bool:
-    return bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
 
 
 def _agrees_with_model(config: DictConfig) -> bool:
@@ -94,6 +91,24 @@ UNREAD = (
             f"{REF}.log_prob_micro_batch_size",
         ),
         "verl reads the one that ends in _per_gpu",
+    ),
+    Unread(
+        (f"{ACTOR}.ppo_micro_batch_size_per_gpu", f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu"),
+        "with use_dynamic_bsz micro-batches are cut by ppo_max_token_len_per_gpu and "
+        "log_prob_max_token_len_per_gpu",
+        unless=lambda config: not config.actor_rollout_ref.actor.use_dynamic_bsz,
+    ),
+    Unread(
+        (f"{ACTOR}.ppo_max_token_len_per_gpu", f"{ROLLOUT}.log_prob_max_token_len_per_gpu"),
+        f"it belongs to {ACTOR}.use_dynamic_bsz=true",
+        unless=_is_on(f"{ACTOR}.use_dynamic_bsz"),
+    ),
+    Unread(
+        (f"{REF}.log_prob_micro_batch_size_per_gpu",),
+        f"with use_dynamic_bsz micro-batches are cut by {REF}.log_prob_max_token_len_per_gpu",
+        unless=lambda config: (
+            not has_reference(config) or not config.actor_rollout_ref.ref.log_prob_use_dynamic_bsz
+        ),
     ),
     Unread(
         (f"{ACTOR}.pad_to_length", f"{_ENGINE}.pad_to_length_bucket"),
@@ -172,7 +187,7 @@ UNREAD = (
     Unread(
         (f"{REF}.",),
         f"there is no reference model (set {ACTOR}.use_kl_loss or algorithm.use_kl_in_reward)",
-        unless=_has_reference,
+        unless=has_reference,
     ),
     # The model.
     Unread(

@@ -6,7 +6,7 @@ import pytest
 
 from recipe.holderpo.checks.batches import signal_share
 from recipe.holderpo.checks.settings import check_config
-from tests.recipe.checks.checking import ACTOR, ROLLOUT, refusals, warnings_of
+from tests.recipe.checks.checking import ACTOR, FOUR_GPUS, ROLLOUT, refusals, warnings_of
 from tests.recipe.composing import composed
 
 OF_TWO = (
@@ -53,3 +53,20 @@ def test_prompts_are_taken_in_parts_of_a_batch(existing):
         "data.gen_batch_size=5 algorithm.filter_groups.enable=true",
     ):
         assert check_config(composed("demo", [*existing, *fits.split()])).lines
+
+
+@pytest.mark.parametrize("size", ["null", "7"])
+def test_a_reference_model_takes_parts_of_its_rows(size, existing):
+    field = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu"
+    (line,) = refusals(existing, f"{FOUR_GPUS} {ACTOR}.use_kl_loss=true {field}={size}")
+    assert line.endswith("give a number that divides the 64 rows of each rank")
+    assert line.startswith(field)
+
+
+def test_a_row_fits_the_tokens_of_a_reference_model(existing):
+    field = "actor_rollout_ref.ref.log_prob_max_token_len_per_gpu"
+    overrides = f"{FOUR_GPUS} {ACTOR}.use_dynamic_bsz=true {field}=35"
+    (line,) = refusals(existing, f"{overrides} {ACTOR}.use_kl_loss=true")
+    assert line.startswith(f"{field}: 35; a micro-batch must take one row, give at least the 36 ")
+    # Without a reference model nothing reads it.
+    assert check_config(composed("demo", [*existing, *overrides.split()])).lines

@@ -32,7 +32,9 @@ def test_a_function_that_cannot_be_loaded_is_refused(text, name, why, tmp_path, 
 
 def test_a_module_that_is_not_there_is_refused(existing):
     (line,) = refusals(existing, f"{FUNCTION}.path=pkg://holderpo.rewards.maths")
-    assert line.startswith(f"{FUNCTION}.path: 'pkg://holderpo.rewards.maths' has no 'compute_score'")
+    assert line.startswith(
+        f"{FUNCTION}.path: 'pkg://holderpo.rewards.maths' has no 'compute_score'"
+    )
 
 
 def test_an_unknown_manager_is_refused(existing):

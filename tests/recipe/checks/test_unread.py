@@ -9,6 +9,10 @@ from tests.docs.pages import text_of
 from tests.recipe.checks.checking import ACTOR, ENGINE, FOUR_GPUS, LOSS, ROLLOUT, warnings_of
 from tests.recipe.composing import composed
 
+BY_TOKENS = (
+    f"{ACTOR}.use_dynamic_bsz=true {ACTOR}.ppo_micro_batch_size_per_gpu=null "
+    f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu=null"
+)
 FIELDS = [field for row in UNREAD for field in row.fields]
 
 
@@ -52,6 +56,20 @@ def test_the_page_lists_them_all():
             f"{ACTOR}.optim.lr_scheduler_type=constant {ACTOR}.optim.min_lr_ratio=0.1",
             f"{ACTOR}.optim.min_lr_ratio has no effect: it belongs to lr_scheduler_type=cosine",
         ),
+        (
+            f"{ACTOR}.use_dynamic_bsz=true",
+            f"{ACTOR}.ppo_micro_batch_size_per_gpu, {ROLLOUT}.log_prob_micro_batch_size_per_gpu "
+            "have no effect: with use_dynamic_bsz",
+        ),
+        (
+            f"{ACTOR}.ppo_max_token_len_per_gpu=9000",
+            f"{ACTOR}.ppo_max_token_len_per_gpu has no effect: it belongs to ",
+        ),
+        (
+            f"{FOUR_GPUS} {BY_TOKENS} {ACTOR}.use_kl_loss=true "
+            "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16",
+            "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu has no effect: with ",
+        ),
         (f"{ACTOR}.use_torch_compile=false", f"{ACTOR}.use_torch_compile has no effect"),
         (f"{ACTOR}.use_remove_padding=true", f"{ACTOR}.use_remove_padding has no effect"),
         (f"{ACTOR}.clip_ratio_c=10", f"{ACTOR}.clip_ratio_c has no effect"),
@@ -94,7 +112,7 @@ def test_a_changed_one_warns(overrides, expected, existing):
     [
         # Others follow these.
         f"{ACTOR}.ppo_mini_batch_size=16 {ACTOR}.ppo_epochs=2 trainer.test_freq=5",
-        f"{FOUR_GPUS} {ACTOR}.use_dynamic_bsz=true {ACTOR}.ppo_max_token_len_per_gpu=20000",
+        f"{FOUR_GPUS} {BY_TOKENS} {ACTOR}.ppo_max_token_len_per_gpu=20000",
         "advantage.normalize_by_std=false",
         # Read after all.
         f"{LOSS}.loss_mode=kl_cov {LOSS}.kl_cov_ratio=0.1",
