@@ -23,7 +23,8 @@ DATA_FILE = "data.pt"
 _FSDP_FILE = "actor/fsdp_config.json"
 _FOLDER = re.compile(r"global_step_([0-9]+)")
 # verl's names of what a checkpoint has, and of the file of each rank.
-_OF_A_RANK = {"model": "model", "optimizer": "optim", "extra": "extra_state"}
+OF_A_RANK = {"model": "model", "optimizer": "optim", "extra": "extra_state"}
+CONTENTS = (*OF_A_RANK, "hf_model")
 
 
 def world_size(config: DictConfig) -> int:
@@ -41,10 +42,10 @@ def needed_files(config: DictConfig) -> tuple[str, ...]:
     if config.trainer.nnodes == 1:
         ranks = world_size(config)
         contents = config.actor_rollout_ref.actor.checkpoint.load_contents
-        contents = list(_OF_A_RANK) if contents is None else contents
+        contents = list(OF_A_RANK) if contents is None else contents
         of_ranks = [
             f"actor/{name}_world_size_{ranks}_rank_{rank}.pt"
-            for content, name in _OF_A_RANK.items()
+            for content, name in OF_A_RANK.items()
             if content in contents
             for rank in range(ranks)
         ]

@@ -17,6 +17,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from holderpo.control import Controller
 from holderpo.studies.run_files import CONFIG_FILE, METRICS_FILE
 from recipe.holderpo.checks.checkpoints import (
+    CONTENTS,
+    OF_A_RANK,
     TRACKER,
     checkpoints_in,
     checkpoints_of,
@@ -42,6 +44,7 @@ from recipe.holderpo.checks.which_checkpoint import ANEW, find_checkpoint
 from recipe.holderpo.run.run_folder import aside_of
 
 RESUME_MODES = ("auto", "disable", "resume_path")
+_CONTENTS = "actor_rollout_ref.actor.checkpoint"
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,49 @@ def resume_problems(config: DictConfig) -> Iterator[str]:
             f"trainer.max_actor_ckpt_to_keep: {limit!r}; give a number of checkpoints, or null "
             "to keep all"
         )
+    yield from _contents(config)
     allowed = config.resume_with
     if not isinstance(allowed, ListConfig) or not all(
         name and type(name) is str for name in allowed
     ):
         shown = list(allowed) if isinstance(allowed, ListConfig) else allowed
         yield f"resume_with: {shown!r}; give a list of names, such as resume_with=[seed]"
+
+
+def _contents(config: DictConfig) -> Iterator[str]:
+    """Kinds of content that verl does not have, and contents that cannot be gone on from."""
+    checkpoint, wrong = config.actor_rollout_ref.actor.checkpoint, {}
+    for name in ("save_contents", "load_contents"):
+        value = checkpoint[name]
+        if value is not None and not (isinstance(value, ListConfig) and set(value) <= {*CONTENTS}):
+            wrong[name] = list(value) if isinstance(value, ListConfig) else value
+    for name, value in wrong.items():
+        # verl's configuration lets the second follow the first.
+        if name == "save_contents" or value != wrong.get("save_contents"):
+            yield f"{_CONTENTS}.{name}: {value!r}; give a list of {', '.join(CONTENTS)}"
+    # Files for use elsewhere alone are right where nothing is resumed.
+    if not wrong and config.trainer.resume_mode != "disable":
+        yield from _not_to_be_resumed(config)
+
+
+def _not_to_be_resumed(config: DictConfig) -> Iterator[str]:
+    """A checkpoint that lacks what is loaded, or a run that would go on with untrained weights."""
+    checkpoint = config.actor_rollout_ref.actor.checkpoint
+    saved, loaded = (
+        list(OF_A_RANK) if part is None else list(part)
+        for part in (checkpoint.save_contents, checkpoint.load_contents)
+    )
+    or_never = "or set trainer.resume_mode=disable if nothing is ever to be resumed"
+    if "model" not in loaded:
+        yield (
+            f"{_CONTENTS}.load_contents: {loaded!r}; a resumed run would go on with untrained "
+            f"weights: have model there and in save_contents, {or_never}"
+        )
+    if missing := [name for name in OF_A_RANK if name in loaded and name not in saved]:
+        yield (
+            f"{_CONTENTS}.save_contents: {saved!r}; without {', '.join(missing)}, which "
+            f"load_contents has, no checkpoint can be resumed: give both the same, {or_never}"
+        )
 
 
 def resume_warnings(config: DictConfig) -> Iterator[str]:
@@ -115,6 +155,15 @@ def resume_warnings(config: DictConfig) -> Iterator[str]:
             f"trainer.save_freq {trainer.save_freq}: the only checkpoint is written after the last "
             f"step, so that a run that is cut off cannot be resumed (give less than "
             f"{trainer.total_training_steps})"
+        )
+    loaded = config.actor_rollout_ref.actor.checkpoint.load_contents
+    lost = [name for name in OF_A_RANK if loaded is not None and name not in loaded]
+    if trainer.save_freq > 0 and trainer.resume_mode == "disable":
+        yield from _not_to_be_resumed(config)
+    elif trainer.save_freq > 0 and lost:
+        yield (
+            f"{_CONTENTS}.load_contents has no {', '.join(lost)}: a run that goes on from a "
+            "checkpoint begins anew with that"
         )
     if trainer.resume_from_path and trainer.resume_mode != "resume_path":
         yield (

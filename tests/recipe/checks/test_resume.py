@@ -497,3 +497,53 @@ def test_a_checkpoint_among_checkpoints_that_are_moved_aside_is_refused(config, 
     assert problem(config).startswith(
         f"trainer.resume_from_path: {folder} lies in {tmp_path / 'kept'}, where an earlier run is"
     )
+
+
+CONTENTS = "actor_rollout_ref.actor.checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([f"{CONTENTS}.save_contents=model"], [f"{CONTENTS}.save_contents: 'model'; give a list"]),
+        (
+            [f"{CONTENTS}.save_contents=[model,optim]"],
+            [f"{CONTENTS}.save_contents: ['model', 'optim']; give a list of model, optimizer,"],
+        ),
+        (
+            [f"{CONTENTS}.save_contents=[hf_model]"],
+            [f"{CONTENTS}.load_contents: ['hf_model']; a resumed run would go on with un"],
+        ),
+        (
+            [
+                f"{CONTENTS}.save_contents=[model,extra]",
+                f"{CONTENTS}.load_contents=[model,optimizer,extra]",
+            ],
+            [f"{CONTENTS}.save_contents: ['model', 'extra']; without optimizer, which load_"],
+        ),
+        ([f"{CONTENTS}.save_contents=[model,optimizer,extra,hf_model]"], []),
+        ([f"{CONTENTS}.save_contents=null", f"{CONTENTS}.load_contents=null"], []),
+    ],
+)
+def test_checkpoints_hold_what_a_run_goes_on_from(overrides, expected, tmp_path):
+    config = run_config(tmp_path / "run", *overrides)
+    found = list(resume_problems(config))
+    assert len(found) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
+
+
+def test_without_the_optimiser_a_run_is_warned_of(tmp_path):
+    config = run_config(tmp_path / "run", f"{CONTENTS}.save_contents=[model,extra]")
+    assert list(resume_problems(config)) == []
+    assert list(resume_warnings(config)) == [
+        f"{CONTENTS}.load_contents has no optimizer: a run that goes on from a checkpoint begins "
+        "anew with that"
+    ]
+
+
+def test_weights_for_use_elsewhere_alone_are_no_mistake(tmp_path):
+    config = run_config(tmp_path / "run", f"{CONTENTS}.save_contents=[hf_model]")
+    config.trainer.resume_mode = "disable"
+    assert list(resume_problems(config)) == []
+    (line,) = resume_warnings(config)
+    assert line.startswith(f"{CONTENTS}.load_contents: ['hf_model']; a resumed run would")
