@@ -44,11 +44,15 @@ class AdvantageSettings:
     """Applied in order, each `{name: ..., <its arguments>}`; a name below or a dotted name."""
 
     def __post_init__(self) -> None:
-        """Every transform must have a name that can be loaded."""
+        """It must be a list of transforms, each with a name that can be loaded."""
+        if isinstance(self.transforms, str) or not isinstance(self.transforms, Sequence):
+            raise ValueError(
+                f"advantage.transforms: {self.transforms!r}; give a list of {{name: ...}}"
+            )
         for transform in self.transforms:
-            if "name" not in transform:
+            if not isinstance(transform, Mapping) or "name" not in transform:
                 raise ValueError(
-                    f"advantage.transforms: {dict(transform)} has no 'name'; "
+                    f"advantage.transforms: {transform!r} has no 'name'; "
                     f"give one of {sorted(TRANSFORMS)} or a dotted name"
                 )
             load_callable(transform["name"], field="advantage.transforms", known=TRANSFORMS)

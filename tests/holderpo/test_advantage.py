@@ -91,6 +91,12 @@ def test_an_unknown_transform_names_the_field_and_the_choices(name):
         AdvantageSettings(transforms=[{"name": name}])
 
 
+@pytest.mark.parametrize("transforms", ["clamp", ["clamp"], None, {"name": "clamp"}, [{"by": 2}]])
+def test_transforms_of_another_form_name_the_field(transforms):
+    with pytest.raises(ValueError, match=r"^advantage\.transforms: "):
+        AdvantageSettings(transforms=transforms)
+
+
 def test_a_transform_that_returns_nonsense_is_named():
     settings = AdvantageSettings(transforms=[{"name": f"{__name__}.not_finite"}])
     with pytest.raises(ValueError, match=r"not_finite.*finite numbers"):

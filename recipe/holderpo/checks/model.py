@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from omegaconf import DictConfig
 
 from recipe.holderpo.checks.batches import has_reference
@@ -149,8 +150,12 @@ def _read(path: str, name: str) -> dict[str, Any] | None:
     """A model's file of JSON, from its folder or the hub's cache; None if it is in neither."""
     folder = Path(path).expanduser()
     file: Any = folder / name
-    if not folder.exists() and path.count("/") <= 1 and "://" not in path:
-        file = try_to_load_from_cache(path, name)
+    if not folder.exists():
+        try:
+            file = try_to_load_from_cache(path, name)
+        except HFValidationError:
+            # No name of the hub either: said where the paths are looked at.
+            return None
     if not isinstance(file, str | Path) or not Path(file).exists():
         return None
     try:

@@ -165,6 +165,8 @@ def _run(config: DictConfig) -> Iterator[str]:
             f"stop_after_skipped_rounds: {limit!r}; give a whole number of rounds above 0, or null"
         )
     yield from resume_problems(config)
+    if config.trainer.logger is None:
+        yield "trainer.logger: null; give a list of loggers, [] for metrics.jsonl alone"
     if not config.trainer.validation_data_dir:
         yield "trainer.validation_data_dir: null; the report reads it, give a folder"
     if config.trainer.val_only:
@@ -201,12 +203,19 @@ def _files(config: DictConfig) -> Iterator[str]:
     for field, path in data_files(config):
         if not _is_remote(path) and not Path(path).expanduser().exists():
             yield f"{field}: {path} does not exist; prepare it ({config.prepared_by})"
-    model = str(config.actor_rollout_ref.model.path)
-    if not Path(model).expanduser().exists() and not _is_hub_name(model):
-        yield (
-            f"actor_rollout_ref.model.path: {model} does not exist; give a folder or the name of a "
-            f"model on the hub, or prepare it ({config.prepared_by})"
-        )
+    model = config.actor_rollout_ref.model
+    if model.path is None:
+        yield "actor_rollout_ref.model.path: null; give a folder or the name of a model on the hub"
+    for name in ("path", "tokenizer_path", "hf_config_path"):
+        place = model.get(name)
+        # verl lets the others follow the path.
+        if place is None or (name != "path" and place == model.path):
+            continue
+        if not Path(str(place)).expanduser().exists() and not _is_hub_name(str(place)):
+            yield (
+                f"actor_rollout_ref.model.{name}: {place} does not exist; give a folder or the "
+                f"name of a model on the hub, or prepare it ({config.prepared_by})"
+            )
 
 
 def _advantage(config: DictConfig) -> Iterator[str]:

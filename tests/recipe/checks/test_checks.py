@@ -106,6 +106,16 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         ("stop_after_skipped_rounds=true", "stop_after_skipped_rounds: True; give a whole number"),
         ("report.measure_import=0", "report.measure_import: 0; give true or false"),
         ("actor_rollout_ref.model.path=tests/no_model", "tests/no_model does not exist"),
+        (
+            "actor_rollout_ref.model.path=/no_model",
+            "actor_rollout_ref.model.path: /no_model does not exist; give a folder or the name",
+        ),
+        ("actor_rollout_ref.model.path=null", "actor_rollout_ref.model.path: null; give a folder"),
+        (
+            "actor_rollout_ref.model.tokenizer_path=/no/tokenizer/here",
+            "actor_rollout_ref.model.tokenizer_path: /no/tokenizer/here does not exist",
+        ),
+        ("trainer.logger=null", "trainer.logger: null; give a list of loggers, [] for metrics"),
         ("trainer.n_gpus_per_node=3", "must divide the 64 rows"),
         ("trainer.total_training_steps=null", "trainer.total_training_steps: None"),
         ("actor_rollout_ref.actor.strategy=fsdp", "only 'fsdp2' starts"),

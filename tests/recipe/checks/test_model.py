@@ -67,3 +67,8 @@ def test_a_tokenizer_of_more_tokens_than_embeddings_is_refused(size, fits, tmp_p
     assert [f"embeddings for {size} tokens, its tokenizer knows token 4" in f for f in found] == (
         [] if fits else [True]
     )
+
+
+@pytest.mark.parametrize("path", ["/no_model", "a/b/c", "hdfs://models/m"])
+def test_a_path_that_is_no_name_of_the_hub_is_left_to_others(path):
+    assert list(model_problems(composed("demo", [f"{MODEL}.path={path}"]))) == []
