@@ -181,6 +181,9 @@ def _read_json(field: str, path: str, columns: Sequence[str]) -> Table:
         return Table(field, path, 0, {}, (), ())
     options = pj.ReadOptions(use_threads=False, block_size=min(len(content) + 1, _LARGEST_BLOCK))
     try:
+        # Arrow's reader crashes on a row that is null where no object came before.
+        if not content.lstrip().startswith(b"{"):
+            raise pa.ArrowInvalid("no object")
         table = pj.read_json(pa.BufferReader(content), read_options=options)
     except pa.ArrowInvalid:
         # A broken line, or a column of several types: verl's reader takes the second.

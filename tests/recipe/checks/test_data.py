@@ -186,6 +186,7 @@ BROKEN_FILES = {
     "none.json": ("[]", "has no rows"),
     "line.jsonl": (f"{ROW}\n\n{{broken\n{ROW}\n", "line 3 is no JSON (Expecting property name"),
     "text.jsonl": (f'{ROW}\n"text"\n', "line 2 is no object with columns; mend it"),
+    "null.jsonl": (f"null\n{ROW}\n", "line 1 is no object with columns; mend it"),
     "list.json": (f"[{ROW}, 7]", "row 1 is no object with columns"),
     "open.json": (f"[{ROW},", "is no JSON ("),
     "latin.jsonl": (ROW.replace("1+1", "é").encode("latin-1"), "holds text that is not UTF-8"),
