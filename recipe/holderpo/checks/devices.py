@@ -52,6 +52,11 @@ def _sequence_parallel(config: DictConfig, devices: int) -> Iterator[str]:
         return
     if devices % size:
         yield f"{field}: {size}; give a number that divides the {devices} devices"
+    if not config.actor_rollout_ref.model.use_remove_padding:
+        yield (
+            f"{field}: {size}, but actor_rollout_ref.model.use_remove_padding is false; verl "
+            "shares out packed rows only: give 1, or set that to true"
+        )
     if not attention(config).startswith(FLASH):
         yield (
             f"{field}: {size} with {_ATTENTION} {attention(config)!r}; only flash attention "

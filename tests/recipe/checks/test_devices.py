@@ -54,6 +54,10 @@ REFERENCE = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16"
             f"{ULYSSES}: 2 with {ATTENTION} 'eager'; only flash attention",
         ),
         (
+            f"{FOUR_GPUS} {ULYSSES}=2 {MODEL}.use_remove_padding=false",
+            f"{ULYSSES}: 2, but {MODEL}.use_remove_padding is false; verl shares out packed rows",
+        ),
+        (
             f"{FOUR_GPUS} {ULYSSES}=3 {PACKED}",
             f"{ULYSSES}: 3; give a number that divides the 4 devices",
         ),
