@@ -8,11 +8,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from recipe.holderpo.checks.batches import signal_share
+from recipe.holderpo.checks.rows import AGENT_LOOPS
 from recipe.holderpo.cpu.shortcuts import MANAGER
 
 _ROLLOUT = "actor_rollout_ref.rollout"
-# verl's, and the one of recipe.holderpo.plugin; a file of the user's names more.
-AGENT_LOOPS = ("single_turn_agent", "tool_agent", "single_turn_any_tokenizer")
 ENGINES = ("vllm", "sglang", "trtllm")
 # Below it most groups are silent unless the success rate is just right.
 _ENOUGH_SIGNAL = 0.8

@@ -12,8 +12,10 @@ from omegaconf import DictConfig
 
 from recipe.holderpo.checks.tables import Table, in_rows
 
-# Rollouts whose prompt is the row's and whose reward comes from the reward manager.
-KNOWN_LOOPS = ("single_turn_agent", "single_turn_any_tokenizer", "tool_agent")
+# verl's, and the one of recipe.holderpo.plugin: their prompt is the row's, and their reward comes
+# from the reward manager. A file of the user's names more.
+AGENT_LOOPS = ("single_turn_agent", "tool_agent", "single_turn_any_tokenizer")
+_LOOP_FILE = "actor_rollout_ref.rollout.agent.agent_loop_config_path"
 _FIX_PROMPT = 'give a list of messages, [{"role": "user", "content": "..."}]'
 
 
@@ -33,7 +35,7 @@ def has_own_loop(config: DictConfig, table: Table) -> bool:
     loops = {config.actor_rollout_ref.rollout.agent.default_agent_loop}
     if "agent_name" in table.features:
         loops = {row["agent_name"] for row in table.rows}
-    return not loops <= set(KNOWN_LOOPS)
+    return not loops <= set(AGENT_LOOPS)
 
 
 def row_problems(config: DictConfig, table: Table) -> Iterator[str]:
@@ -47,7 +49,7 @@ def row_problems(config: DictConfig, table: Table) -> Iterator[str]:
         One line per kind of mistake: field, file, rows, fix.
     """
     yield from _prompts(config.data.prompt_key, table)
-    yield from _others(table)
+    yield from _others(config, table)
 
 
 def numbered(table: Table) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -143,12 +145,20 @@ def kind_of(value: Any) -> str:
     return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
 
 
-def _others(table: Table) -> Iterator[str]:
+def _others(config: DictConfig, table: Table) -> Iterator[str]:
     faults = faults_of(table, lambda row: _extra_info_fault(row.get("extra_info")))
     yield from lines_of(table, faults, "give objects, or leave the column out")
     if "agent_name" in table.features:
-        faults = faults_of(table, lambda row: None if row["agent_name"] else "agent_name is empty")
-        yield from lines_of(table, faults, "name an agent loop, or leave the column out")
+        named = config.actor_rollout_ref.rollout.agent.agent_loop_config_path is not None
+        faults = faults_of(table, lambda row: _loop_fault(row["agent_name"], named))
+        fix = f"give one of {', '.join(AGENT_LOOPS)}, name the file of yours in {_LOOP_FILE}, or "
+        yield from lines_of(table, faults, fix + "leave the column out")
+
+
+def _loop_fault(name: Any, has_own: bool) -> str | None:
+    if not name:
+        return "agent_name is empty"
+    return None if has_own or name in AGENT_LOOPS else f"agent_name is {name!r}, no agent loop,"
 
 
 def _extra_info_fault(value: Any) -> str | None:

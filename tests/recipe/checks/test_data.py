@@ -98,6 +98,10 @@ BROKEN_ROWS = {
     "source blank": (changed(data_source=""), f"data_source is empty {TWO}; give the name"),
     "source a list": (everywhere(data_source=["a"]), "data_source is a list, no name, in all"),
     "extra_info a text": (everywhere(extra_info="{}"), "extra_info is a text, no object, in all"),
+    "agent_name unknown": (
+        everywhere(agent_name="mine"),
+        "agent_name is 'mine', no agent loop, in",
+    ),
     "agent_name null": (everywhere(agent_name=None), "agent_name is empty in all"),
     "all null": ([dict.fromkeys(row) for row in rows(NUM_TRAIN)], "prompt is null in all"),
     "too few": (rows(31), "data.train_batch_size: 32, but data.train_files has 31 rows to train"),
@@ -320,7 +324,10 @@ def test_json_texts_that_become_dates_or_numbers(tmp_path):
         ),
         (without("reward_model"), ["actor_rollout_ref.rollout.agent.default_agent_loop=mine"]),
         (everywhere(agent_name="single_turn_agent"), []),
-        (everywhere(agent_name="mine", reward_model=None), []),
+        (
+            everywhere(agent_name="mine", reward_model=None),
+            ["actor_rollout_ref.rollout.agent.agent_loop_config_path=loops.yaml"],
+        ),
         (rows(31), ["data.gen_batch_size=16"]),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipe.holderpo.checks.rollout_settings import AGENT_LOOPS
+from recipe.holderpo.checks.rows import AGENT_LOOPS
 from recipe.holderpo.cpu.shortcuts import MANAGER
 from tests.recipe.checks.checking import FOUR_GPUS, ROLLOUT, refusals, warnings_of
 
