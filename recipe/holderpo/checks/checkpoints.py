@@ -11,7 +11,6 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -138,8 +137,8 @@ def num_kept(config: DictConfig) -> int | None:
     """How many checkpoints are kept; None for all."""
     if config.trainer.get("remove_previous_ckpt_in_save"):
         return 1
-    limit: Any = config.trainer.get("max_actor_ckpt_to_keep")
-    return limit if isinstance(limit, int) and limit > 0 else None
+    limit: int | None = config.trainer.get("max_actor_ckpt_to_keep")
+    return limit
 
 
 def remove_older(folder: Path, step: int, limit: int | None, needed: tuple[str, ...]) -> None:

@@ -32,6 +32,7 @@ from recipe.holderpo.checks.checkpoints import (
     written_by_ranks,
 )
 from recipe.holderpo.checks.controller_state import read_controller_state
+from recipe.holderpo.checks.kinds import is_count
 from recipe.holderpo.checks.moved_folders import moved_folder_problems
 from recipe.holderpo.checks.same_settings import (
     NOT_COMPARED,
@@ -92,10 +93,10 @@ def resume_problems(config: DictConfig) -> Iterator[str]:
     ):
         yield f"trainer.default_local_dir: {trainer.default_local_dir!r}; give a folder"
     limit = trainer.get("max_actor_ckpt_to_keep")
-    if limit is not None and not isinstance(limit, int):
+    if limit is not None and not is_count(limit):
         yield (
-            f"trainer.max_actor_ckpt_to_keep: {limit!r}; give a number of checkpoints, or null "
-            "to keep all"
+            f"trainer.max_actor_ckpt_to_keep: {limit!r}; give a number of checkpoints above 0, or "
+            "null to keep all"
         )
     yield from _contents(config)
     allowed = config.resume_with

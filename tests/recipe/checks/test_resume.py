@@ -434,6 +434,7 @@ def test_the_check_refuses_and_the_plan_shows_what_was_decided(config):
         ("trainer.save_freq=null", "trainer.save_freq: None; give a number of steps, or -1"),
         ("trainer.default_local_dir=null", "trainer.default_local_dir: None; give a folder"),
         ("trainer.max_actor_ckpt_to_keep=two", "trainer.max_actor_ckpt_to_keep: 'two'; give a num"),
+        ("trainer.max_actor_ckpt_to_keep=0", "trainer.max_actor_ckpt_to_keep: 0; give a number of"),
     ],
 )
 def test_settings_of_checkpoints_that_mean_nothing_are_refused(override, message, tmp_path):
