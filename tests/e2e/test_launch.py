@@ -267,8 +267,9 @@ def test_a_crash_in_a_worker_ends_everything_and_shows_the_error_last(demo_data,
     ]
     status, output = launch(command)
     assert status == 1, output
-    assert output.splitlines()[-2:] == [
-        f"details in {tmp_path}/run/run.log",
-        "failed: ValueError: the user's own mistake",
-    ]
+    details, last = output.splitlines()[-2:]
+    assert details == f"details in {tmp_path}/run/run.log"
+    assert last.startswith(
+        "failed: ValueError: the user's own mistake; no checkpoint was saved, start again with: "
+    )
     assert "Traceback" in (tmp_path / "run" / "run.log").read_text()
