@@ -8,7 +8,7 @@ from holderpo.rewards.exact_match import compute_score
 
 # Names the folder of the files; the processes of a run inherit it.
 VARIABLE = "HOLDERPO_TEST_PAUSES"
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 def pause(moment):
