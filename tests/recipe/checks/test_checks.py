@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 from recipe.holderpo.checks.settings import ConfigError, check_config
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import composed
-from tests.recipe.data_files import write_data
 
 EXPERIMENTS = sorted(path.stem for path in config_dir().glob("*.yaml") if path.stem != "base")
 
@@ -23,16 +22,9 @@ FOUR_RANKS = [
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(existing, tmp_path_factory):
     """Files that exist, so that only what a test changes is wrong."""
-    folder = tmp_path_factory.mktemp("data")
-    write_data(folder)
-    return [
-        f"data.train_files={folder}/train.parquet",
-        f"data.val_files={folder}/heldout.parquet",
-        f"actor_rollout_ref.model.path={folder}/model",
-        f"run_dir={folder}/run",
-    ]
+    return [*existing, f"run_dir={tmp_path_factory.mktemp('data')}/run"]
 
 
 def problems(name, overrides):
