@@ -1,0 +1,1 @@
+"""ALFWorld's games in Ray actors of their own, apart from trainer and rollout workers."""
