@@ -55,6 +55,7 @@ KELVIN = "loo\u212a"
 FULL_WIDTH = "\uff1caction\uff1elook\uff1c/action\uff1e"
 
 
+PIECES = ("<action>", "</action>", "<action></action>", "</think><think>", "<action", "<", "\n")
 MALFORMED = (NO_COMMAND, "malformed")
 LOOK = ("look", "valid")
 
@@ -123,8 +124,7 @@ def test_the_reason_is_given(response, level, reason):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(
     "piece",
-    ["<action>", "</action>", "<action></action>", "<think>", "</think><think>", "<", "\n", "look "]
-    + ["put mug 1 in ", "<action", "İ"],
+    [*PIECES, "put mug 1 in ", "\u0130"],
 )
 def test_a_megabyte_is_read_at_once(level, piece):
     text = piece * (1_000_000 // len(piece))
