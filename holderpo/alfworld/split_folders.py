@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 GAME_FILE = "game.tw-pddl"
@@ -35,35 +35,63 @@ def find_split(folder: Path, split: str) -> Path:
         raise ValueError(f"split: {split!r}; give a folder's name, such as valid_seen")
     if not folder.is_dir():
         raise ValueError(f"games: {folder} is no folder; give the one the games were unpacked in")
-    found, others = [], set()
-    for place, files in walk(folder, stop=split):
-        if place.name == split and place != folder:
-            found.append(place)
-        elif place.name in OFFICIAL_COUNTS and TRIAL_FILE not in files:
-            others.add(place.name)
-    if not found and folder.resolve().name == split:
-        return folder.resolve()
-    if not found:
-        there = f"there are {', '.join(sorted(others))}" if others else "there is no split at all"
-        raise ValueError(
-            f"games: no folder {split} in or below {folder} ({there}); give the folder the games "
-            "were unpacked in"
-        )
+    places = (place for place, _ in walk(folder, stop={split}))
+    found = [place for place in places if place.name == split and place != folder]
+    if len(found) > 1:
+        # Anything may be called train.
+        found = [place for place in found if _holds_trials(place)] or found
     if len(found) > 1:
         raise ValueError(
             f"games: {' and '.join(map(str, found))} are all called {split}; give one of them"
         )
-    return found[0]
+    if found:
+        return found[0]
+    there = splits_below(folder)
+    if folder.resolve().name == split and there <= {split}:
+        return folder.resolve()
+    told = f"there are {', '.join(sorted(there))}" if there else "there is no split at all"
+    raise ValueError(
+        f"games: no folder {split} in or below {folder} ({told}); give the folder the games were "
+        "unpacked in"
+    )
 
 
-def walk(top: Path, stop: str | None = None) -> Iterator[tuple[Path, set[str]]]:
+def splits_below(folder: Path) -> set[str]:
+    """Which official splits are in a folder.
+
+    Args:
+        folder: that holds them anywhere below it, or is one.
+
+    Returns:
+        Keys of ``OFFICIAL_COUNTS``.
+
+    Raises:
+        ValueError: for what is no folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"games: {folder} is no folder; give the one the games were unpacked in")
+    names = OFFICIAL_COUNTS.keys()
+    below = {
+        place.name
+        for place, _ in walk(folder, stop=names)
+        if place.name in names and place != folder and _holds_trials(place)
+    }
+    name = folder.resolve().name
+    return below or ({name} if name in names else set())
+
+
+def _holds_trials(folder: Path) -> bool:
+    return any(TRIAL_FILE in files for _, files in walk(folder))
+
+
+def walk(top: Path, stop: Collection[str] = ()) -> Iterator[tuple[Path, set[str]]]:
     """Folders below one, and it, sorted, each once however many links lead to it.
 
     Hidden folders are left out: unfinished work is kept in them.
 
     Args:
         top: where to begin.
-        stop: name of folders that are not entered, ``top`` apart.
+        stop: names of folders that are not entered, ``top`` apart.
 
     Yields:
         Each folder and the names of its files.
@@ -87,5 +115,5 @@ def walk(top: Path, stop: str | None = None) -> Iterator[tuple[Path, set[str]]]:
         files = {entry.name for entry in listed} - {entry.name for entry in folders}
         yield place, files
         # A trial holds no further ones.
-        if TRIAL_FILE not in files and (place.name != stop or place == top):
+        if TRIAL_FILE not in files and (place.name not in stop or place == top):
             waiting.extend(place / entry.name for entry in reversed(folders))
