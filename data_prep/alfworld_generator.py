@@ -123,7 +123,7 @@ def generate(
     if not _is_there(folder, recorded):
         folder.mkdir(parents=True, exist_ok=True)
         with _work_folder(unfinished):
-            draws = _Draws(settings, logic, tables, play or _play_in_engine(), replaced)
+            draws = _Draws(settings, logic, tables, play or engine_player(), replaced)
             for split in SPLITS:
                 draws.write_split(split, unfinished / GAMES_FOLDER / split)
             write_whole(
@@ -300,7 +300,12 @@ def _write_files(folder: Path, files: GameFiles) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _play_in_engine() -> Play:
+def engine_player() -> Play:
+    """Verify games by playing them.
+
+    Returns:
+        A function that plays, one game after another in one engine.
+    """
     # Nothing is written outside the set's folder.
     engine = Engine(cache_folder=None)
 
