@@ -69,6 +69,20 @@ def test_a_win_resets_another_game_and_commands_that_do_nothing(official_games, 
     assert [entry[3] for entry in transcript if entry[0] == win[-2]] == [True]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_generated_games_of_all_types(generated_games, fresh):
+    plan = []
+    for seed, game in enumerate(generated_games.values()):
+        walkthrough = json.loads(game.read_text())["walkthrough"]
+        plan += [["load", str(game)], ["reset"], *(["step", command] for command in walkthrough)]
+        plan += [["step", "help"], ["reset"], ["random", seed, 15]]
+    transcript = assert_same(plan, fresh)
+    # Each walkthrough wins its game, at its last command.
+    ends = [entry[0] for entry in transcript if entry[-4] is True and entry[0] != "help"]
+    assert len(ends) == len(generated_games) == 6
+
+
 def changed(path, folder, **changes):
     """A game file with changes (pattern, replacement) in its texts."""
     game = json.loads(path.read_text())
