@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holderpo.benchmarks.panels import Sampling, parse_change, plan_sets
-from holderpo.benchmarks.records import settings_conflicts
+from holderpo.records_folder import settings_conflicts
 from recipe.holderpo.evaluate.engine_options import (
     choose_device,
     choose_dtype,
@@ -71,7 +71,7 @@ class EvaluationPlan:
     """What should be known beside the numbers."""
 
     def settings(self) -> dict[str, Any]:
-        """What makes the answers; see :mod:`holderpo.benchmarks.records`."""
+        """What makes the answers; see :mod:`holderpo.records_folder`."""
         return {
             "model": self.model.identity(),
             "engine": {"device": self.device, "dtype": self.dtype, "context": self.context},

@@ -21,13 +21,10 @@ from typing import Any
 import rich.console
 
 from holderpo.benchmarks.panels import PANELS, SETS
-from holderpo.benchmarks.records import (
-    read_records,
-    remove_cut_off_line,
-    write_settings,
-)
+from holderpo.benchmarks.records import read_records
 from holderpo.benchmarks.score_tables import print_report, to_json, to_markdown
 from holderpo.benchmarks.scores import PanelResult, SetResult, average_panel, score_set
+from holderpo.records_folder import remove_cut_off_line, write_settings
 from holderpo.studies.results import installed_versions
 from holderpo.whole_files import write_whole
 from recipe.holderpo.evaluate.engine_options import add_engine_options
@@ -186,9 +183,9 @@ def evaluate(plan: EvaluationPlan, began: float) -> int:
         settings = plan.settings()
         for of_set in settings["sets"].values():
             of_set["truncated"] = _UNFINISHED
-        write_settings(plan.arguments.out, settings)
+        write_settings(plan.arguments.out, settings, growing="sets")
         regrade(plan, records)
-    write_settings(plan.arguments.out, plan.settings())
+    write_settings(plan.arguments.out, plan.settings(), growing="sets")
     announce(plan, records)
     console = Console(plan.arguments.out / LOG_FILE)
     try:
