@@ -1,4 +1,4 @@
-"""One process and the lines that go to and from it; its faults are those of the grading pool too."""
+"""One process and the lines that go to and from it; its faults are tested with the grader too."""
 
 import os
 import signal
@@ -54,6 +54,7 @@ def test_an_end_is_an_error_of_the_job(process, how):
         os.kill(process.pid, signal.SIGKILL)
     with pytest.raises((EOFError, OSError)):
         process.exchange(how, 10)
+    process.kill()
     process.start()
     assert process.exchange("a", 10)["length"] == 1
 
