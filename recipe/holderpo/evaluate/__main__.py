@@ -1,4 +1,4 @@
-"""Evaluate a model: ``python -m recipe.holderpo.evaluate math ...``.
+"""Evaluate a model: ``python -m recipe.holderpo.evaluate math ...`` or ``... alfworld ...``.
 
 Each command has its own ``--help``, and loads only what it needs itself.
 """
@@ -14,6 +14,7 @@ PROGRAM = "python -m recipe.holderpo.evaluate"
 _ROOM = "recipe.holderpo.evaluate"
 COMMANDS = {
     "math": (f"{_ROOM}.math.math_command", "a model on benchmarks of mathematics"),
+    "alfworld": (f"{_ROOM}.alfworld.alfworld_command", "an agent on whole panels of ALFWorld"),
 }
 
 
@@ -27,8 +28,10 @@ def main(command_line: Sequence[str] | None = None) -> int:
         _parser().print_help()
         return 0
     wrong = f"{words[0]!r} is no command" if words else "no command"
+    # An option alone says nothing of the command; these are the benchmarks' and the games' own.
+    likely = "alfworld --policy" if "--policy" in words else "math --model"
     print(
-        f"evaluate: {wrong}; give {' or '.join(COMMANDS)} first, as in: evaluate math --model ...",
+        f"evaluate: {wrong}; give {' or '.join(COMMANDS)} first, as in: evaluate {likely} ...",
         file=sys.stderr,
     )
     return 2

@@ -1,5 +1,8 @@
 """The first word of the command names what is evaluated."""
 
+import subprocess
+import sys
+
 import pytest
 
 from recipe.holderpo.evaluate import __main__ as evaluate
@@ -10,11 +13,12 @@ from recipe.holderpo.evaluate import __main__ as evaluate
     [
         (
             ["--model", "m", "--out", "o"],
-            "'--model' is no command; give math first, as in: evaluate math --model ...",
+            "'--model' is no command; give math or alfworld first, as in: evaluate math --model",
         ),
-        (["--model=m"], "'--model=m' is no command; give math first"),
-        (["maths", "--model", "m"], "'maths' is no command; give math first"),
-        ([], "no command; give math first"),
+        (["--model=m"], "'--model=m' is no command; give math or alfworld first"),
+        (["--policy", "expert"], "as in: evaluate alfworld --policy ..."),
+        (["maths", "--model", "m"], "'maths' is no command; give math or alfworld first"),
+        ([], "no command; give math or alfworld first"),
     ],
 )
 def test_a_line_without_its_command_says_what_to_give(words, line, capsys):
@@ -37,3 +41,27 @@ def test_each_command_has_its_own_help(name, capsys):
         evaluate.main([name, "--help"])
     assert ended.value.code == 0
     assert f"evaluate {name} [-h]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("math", ("holderpo.alfworld", "recipe.holderpo.evaluate.alfworld", "vllm", "ray", "verl")),
+        (
+            "alfworld",
+            (
+                "holderpo.grading",
+                "recipe.holderpo.evaluate.math",
+                *("vllm", "ray", "verl", "alfworld", "textworld"),
+            ),
+        ),
+    ],
+)
+def test_a_command_imports_nothing_of_the_other(name, foreign):
+    code = (
+        "import sys\nfrom recipe.holderpo.evaluate.__main__ import main\n"
+        f"try:\n    main([{name!r}, '--help'])\nexcept SystemExit:\n    pass\n"
+        f"print(sorted({set(foreign)!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stderr.splitlines()[-1] == "[]"
