@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +77,7 @@ class Engine:
         self.num_resets = 0
         self._is_running = False
         with _contained():
-            self._env = _stock_environment(facts)
+            self._env = _environment(fast, cache_folder, facts)
 
     def load(self, game_file: Path) -> None:
         """Load a game; the one before is forgotten.
@@ -160,6 +162,28 @@ def read_game(game_file: Path) -> dict[str, Any]:
     if wrong:
         raise GameError(f"{game_file}: no text {', '.join(wrong)}; prepare the games again")
     return data
+
+
+def _environment(fast: bool, cache_folder: Path | Literal["default"] | None, facts: bool) -> Any:
+    if not fast:
+        return _stock_environment(facts)
+    from holderpo.alfworld.fast.known_sources import difference
+
+    different = difference()
+    if different is not None:
+        _warn_once(f"engine: {different}; games run in the stock engine, ten times slower")
+        return _stock_environment(facts)
+    with _no_data_folder():
+        import alfworld  # noqa: F401
+    from holderpo.alfworld.fast.fast_environment import FastEnvironment
+
+    folder = default_cache_folder() if cache_folder == "default" else cache_folder
+    return FastEnvironment(facts=facts, cache_folder=folder)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def _stock_environment(facts: bool) -> Any:

@@ -5,6 +5,7 @@ Started by :mod:`holderpo.alfworld.engine_process` only.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ class Slots:
 
     def warm_up(self) -> None:
         """Import textworld, which takes a second, before the first game waits for it."""
+        importlib.import_module("textworld.generator.game")
         self._idle.append(Engine(fast=self._fast, cache_folder=self._cache_folder))
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def collect_games(folder: Path, split: str) -> Manifest:
     filtered = {name: len(paths) for name, paths in skipped.items() if paths}
     if not games:
         raise ValueError(f"games: {_no_games(top, num_trials, filtered)}")
-    expected = None if generated else OFFICIAL_COUNTS.get(split)
+    expected = None if generated == len(games) else OFFICIAL_COUNTS.get(split)
     return Manifest(
         split=split,
         folder=top.parent,

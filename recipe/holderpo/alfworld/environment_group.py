@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import RayActorError
 
 from holderpo.alfworld.turns import Outcome, Turn
 from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
@@ -27,6 +28,7 @@ from recipe.holderpo.alfworld.environment_worker import EnvironmentWorker, Reply
 _LOOK_SECONDS = 5.0
 # Ray brings a dead actor back in a few seconds, on a busy machine in many.
 _COMES_BACK_SECONDS = 120.0
+_PAUSE_SECONDS = 0.5
 # Many calls at a time, all but one of which wait for the engine process.
 _MAX_CONCURRENCY = 1000
 
@@ -54,17 +56,83 @@ class EpisodeFailedError(RuntimeError):
         self.reason = reason
 
 
+class _Worker:
+    """One worker, as this process knows it."""
+
+    def __init__(self, handle: Any, stall_seconds: float) -> None:
+        self.handle = handle
+        self._stall_seconds = stall_seconds
+        self._pid: int | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self.num_deaths = 0
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method, and kill the worker if it does not answer pings meanwhile.
+
+        Args:
+            method: of the worker.
+            arguments: of the method.
+
+        Returns:
+            What the method returns.
+
+        Raises:
+            RayActorError: the worker died; Ray brings it back, without its episodes.
+        """
+        answer = asyncio.ensure_future(getattr(self.handle, method).remote(*arguments))
+        try:
+            while True:
+                done, _ = await asyncio.wait([answer], timeout=_LOOK_SECONDS)
+                if done:
+                    return answer.result()
+                if self._looking is None or self._looking.done():
+                    self._looking = asyncio.create_task(self._look())
+                await asyncio.wait([answer, self._looking], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            answer.cancel()
+
+    async def comes_back(self) -> None:
+        """Wait until Ray has brought the worker back, and count its death."""
+        deadline = time.monotonic() + _COMES_BACK_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                pid = await asyncio.wait_for(self.handle.ping.remote(), left)
+            except RayActorError:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            except TimeoutError:
+                return
+            else:
+                # All its episodes come by here.
+                self.num_deaths += pid != self._pid
+                self._pid = pid
+                return
+
+    async def _look(self) -> None:
+        """Kill the worker if it does not answer."""
+        ping = asyncio.ensure_future(self.handle.ping.remote())
+        done, _ = await asyncio.wait([ping], timeout=self._stall_seconds)
+        if done:
+            if ping.exception() is None:  # Of a dead worker the call itself fails.
+                self._pid = ping.result()
+            return
+        ping.cancel()
+        logger.warning(
+            "an environment worker has not answered for %g s and is replaced", self._stall_seconds
+        )
+        ray.kill(self.handle, no_restart=False)
+
+
 class EnvironmentGroup:
     """The environment workers of a run."""
 
-    def __init__(self, workers: list[Any], settings: EnvironmentSettings) -> None:
+    def __init__(self, handles: list[Any], settings: EnvironmentSettings) -> None:
         """Of workers that have been started; see :meth:`start`.
 
         Args:
-            workers: Ray handles.
-            settings: of them.
+            handles: of Ray.
+            settings: of the workers.
         """
-        self.workers = workers
+        self.workers = [_Worker(handle, settings.stall_seconds) for handle in handles]
         self.settings = settings
         self.counts: Counter[str] = Counter()
 
@@ -90,8 +158,8 @@ class EnvironmentGroup:
             "max_concurrency": _MAX_CONCURRENCY,
             "scheduling_strategy": "SPREAD",
         }
-        workers = [remote.options(**options).remote(settings.engine) for _ in range(num_workers)]
-        group = cls(workers, settings)
+        handles = [remote.options(**options).remote(settings.engine) for _ in range(num_workers)]
+        group = cls(handles, settings)
         try:
             group._wait_until_ready()
         except BaseException:
@@ -101,7 +169,7 @@ class EnvironmentGroup:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent elsewhere without its counts, which are this process's."""
-        return EnvironmentGroup, (self.workers, self.settings)
+        return EnvironmentGroup, ([worker.handle for worker in self.workers], self.settings)
 
     def episode(
         self,
@@ -132,45 +200,23 @@ class EnvironmentGroup:
             game_file: as of :meth:`episode`.
             key: as of :meth:`episode`.
         """
-        worker = self.worker_of(key)
         try:
-            await self.call(worker, "prepare", game_file)
+            await self.worker_of(key).call("prepare", game_file)
         except RayActorError:
             pass  # The reset finds out.
 
-    def worker_of(self, key: int) -> Any:
+    def worker_of(self, key: int) -> _Worker:
         """The worker that a key chooses."""
         return self.workers[key % len(self.workers)]
 
-    async def call(self, worker: Any, method: str, *arguments: Any) -> Any:
-        """Call a worker, and kill it if it does not answer pings meanwhile.
-
-        Args:
-            worker: of this group.
-            method: of it.
-            arguments: of the method.
-
-        Returns:
-            What the method returns.
-
-        Raises:
-            RayActorError: the worker died; Ray brings it back, without its episodes.
-        """
-        answer = asyncio.ensure_future(getattr(worker, method).remote(*arguments))
-        try:
-            while True:
-                done, _ = await asyncio.wait([answer], timeout=_LOOK_SECONDS)
-                if done:
-                    return answer.result()
-                await self._look_at(worker)
-        finally:
-            answer.cancel()
-
     async def metrics(self) -> dict[str, float]:
         """What happened since the last call, as ``env/...``; of restarts those of this process."""
-        calls = [self.call(worker, "counts") for worker in self.workers]
+        calls = [worker.call("counts") for worker in self.workers]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         counts, self.counts = self.counts, Counter()
+        for worker in self.workers:
+            counts["worker_death"] += worker.num_deaths
+            worker.num_deaths = 0
         return to_metrics(add_up(one for one in answers if not isinstance(one, BaseException))) | {
             "env/worker_death_count": counts["worker_death"],
             "env/episode_restart_count": counts["restart"],
@@ -180,26 +226,12 @@ class EnvironmentGroup:
     def close(self) -> None:
         """End the workers and their processes."""
         for worker in self.workers:
-            ray.kill(worker)
+            ray.kill(worker.handle)
         self.workers = []
-
-    async def _look_at(self, worker: Any) -> None:
-        """Kill a worker that does not answer."""
-        ping = asyncio.ensure_future(worker.ping.remote())
-        done, _ = await asyncio.wait([ping], timeout=self.settings.stall_seconds)
-        if done:
-            ping.exception()  # A dead worker: the call itself raises it.
-            return
-        ping.cancel()
-        logger.warning(
-            "an environment worker has not answered for %g s and is replaced",
-            self.settings.stall_seconds,
-        )
-        ray.kill(worker, no_restart=False)
 
     def _wait_until_ready(self) -> None:
         limit = self.settings.engine.start_seconds
-        pending = [worker.ready.remote() for worker in self.workers]
+        pending = [worker.handle.ready.remote() for worker in self.workers]
         ready, late = ray.wait(pending, num_returns=len(pending), timeout=_start_limit(limit))
         if late:
             raise EnvironmentStartError(
@@ -292,9 +324,8 @@ class GroupEpisode:
 
     async def close(self) -> None:
         """Give the slot to others; the episode may be anywhere."""
-        worker = self._group.worker_of(self._key)
         try:
-            await self._group.call(worker, "close_slot", self._slot)
+            await self._group.worker_of(self._key).call("close_slot", self._slot)
         except RayActorError:
             pass  # It has lost the slot already.
 
@@ -323,24 +354,11 @@ class GroupEpisode:
         """Call the worker; its death is a reply, after it has come back."""
         worker = self._group.worker_of(self._key)
         try:
-            reply: Reply = await self._group.call(worker, method, *arguments)
+            reply: Reply = await worker.call(method, *arguments)
         except RayActorError as error:
-            self._group.counts["worker_death"] += 1
             reply = Reply(None, "died", f"the environment worker died: {_first_line(error)}")
-            await self._comes_back(worker)
+            await worker.comes_back()
         return reply
-
-    async def _comes_back(self, worker: Any) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _COMES_BACK_SECONDS
-        while loop.time() < deadline:
-            try:
-                await asyncio.wait_for(worker.ping.remote(), deadline - loop.time())
-                return
-            except RayActorError:
-                await asyncio.sleep(0.5)
-            except (TimeoutError, GetTimeoutError):
-                break
 
     def _restart(self, reply: Reply) -> None:
         """Count a restart of the episode, or raise that there have been enough.

@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from holderpo.alfworld.engine import GameError
+from holderpo.alfworld.engine import GameError, read_game
 from holderpo.alfworld.engine_process import EngineLostError, EngineProcess, EngineSettings
+from holderpo.alfworld.fast.loaded_game import game_memory
 from holderpo.alfworld.turns import Turn
 from recipe.holderpo.alfworld.environment_counts import Counts
 
@@ -46,6 +47,7 @@ class EnvironmentWorker:
         Args:
             settings: of the engine.
         """
+        self._settings = settings
         self._process = EngineProcess(settings)
         self._translator = EngineProcess(settings, niceness=_NICENESS)
         # A thread each: the processes end with the thread that starts them.
@@ -54,7 +56,6 @@ class EnvironmentWorker:
         self._translations: dict[str, asyncio.Task[None]] = {}
         self._translates_ahead = settings.fast and settings.cache is not None
         self._counts = Counts()
-        self._last_pid: int | None = None
 
     async def ready(self) -> str:
         """Wait until the engine process is there.
@@ -137,9 +138,12 @@ class EnvironmentWorker:
             loop = asyncio.get_running_loop()
 
             async def translate() -> None:
-                await loop.run_in_executor(
-                    self._translator_queue, self._translator.prepare, game_file
-                )
+                if not await asyncio.to_thread(self._is_translated, game_file):
+                    await loop.run_in_executor(
+                        self._translator_queue, self._translator.prepare, game_file
+                    )
+                    # Where nothing can be kept, there is no use in it.
+                    self._translates_ahead = await asyncio.to_thread(self._is_translated, game_file)
 
             task = self._translations[key] = asyncio.create_task(translate())
         try:
@@ -149,6 +153,9 @@ class EnvironmentWorker:
             if self._translations.get(key) is task:
                 del self._translations[key]
             raise
+
+    def _is_translated(self, game_file: Path) -> bool:
+        return game_memory(self._settings.cache).has_translation(read_game(game_file))
 
     async def _do(self, job: Callable[[], Turn], asked: float, kind: str) -> Reply:
         began = asked
