@@ -22,7 +22,8 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
         The text; ``\x1b``, ``\u202e`` or the like in place of each such character.
     """
     return "".join(
-        character if _is_drawn(character) or (keep_lines and character == _NEW_LINE)
+        character
+        if _is_drawn(character) or (keep_lines and character == _NEW_LINE)
         # As Python writes it.
         else character.encode("unicode_escape").decode("ascii")
         for character in text

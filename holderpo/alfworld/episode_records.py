@@ -80,6 +80,8 @@ class EpisodeRecord:
         return self.outcome is Outcome.FAILED
 
 
+Episodes = dict[EpisodeKey, EpisodeRecord]
+
 # Names in the file that Python cannot or should not have.
 _IN_FILE: Mapping[str, str] = {"pass_number": "pass", "episode_return": "return"}
 _COUNTS = ("steps", "truncated", "malformed", "inadmissible", "restarts")
@@ -97,7 +99,7 @@ def to_line(record: EpisodeRecord) -> str:
     return json.dumps(row, allow_nan=False) + "\n"
 
 
-def read_episodes(path: Path) -> dict[EpisodeKey, EpisodeRecord]:
+def read_episodes(path: Path) -> Episodes:
     """The episodes so far; a last line that is cut off is none.
 
     Args:
@@ -109,7 +111,7 @@ def read_episodes(path: Path) -> dict[EpisodeKey, EpisodeRecord]:
     Raises:
         ValueError: naming file and line, if a line is broken or an episode is there twice.
     """
-    records: dict[EpisodeKey, EpisodeRecord] = {}
+    records: Episodes = {}
     for number, line in enumerate(whole_lines(path), start=1):
         record = _parse(line)
         if record is None or record.key in records:

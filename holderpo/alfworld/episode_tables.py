@@ -40,7 +40,16 @@ def panel_sheets(panel: PanelScore) -> list[Sheet]:
         ),
         Sheet(
             "Steps and turns",
-            ["task", "steps", "of won", "return", "cut off", "malformed", "inadmissible", "no room"],
+            [
+                "task",
+                "steps",
+                "of won",
+                "return",
+                "cut off",
+                "malformed",
+                "inadmissible",
+                "no room",
+            ],
             [_turn_cells(group) for group in groups],
             broken=["task"],
         ),
@@ -116,13 +125,13 @@ def explain_panel(panel: PanelScore, games: Sequence[Game]) -> list[str]:
 def _explain(panel: PanelScore, games: Sequence[Game]) -> Iterator[str]:
     yield (
         "Success: the engine's goal held within the steps allowed, percent; mean over games. "
-        f"Intervals: W is Wilson's; B are percentiles of {NUM_RESAMPLES} bootstrap resamples of the "
-        "games, each with all its passes."
+        f"Intervals: W is Wilson's; B are percentiles of {NUM_RESAMPLES} bootstrap resamples of "
+        "the games, each with all its passes."
     )
     yield (
         "Steps: mean over episodes, of all and of those won. Cut off: responses at the limit of "
-        "tokens; malformed and inadmissible: by the action; all three as percent of turns. No room: "
-        "episodes that ended because the next prompt did not fit."
+        "tokens; malformed and inadmissible: by the action; all three as percent of turns. No "
+        "room: episodes that ended because the next prompt did not fit."
     )
     if panel.spread is not None:
         yield (

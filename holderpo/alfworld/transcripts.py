@@ -81,7 +81,7 @@ def read_transcript(path: Path, key: EpisodeKey) -> Transcript | None:
     for number, line in reversed(list(enumerate(whole_lines(path), start=1))):
         try:
             row = json.loads(line)
-            if (row["game"], row["pass"]) == key:
+            if EpisodeKey(row["game"], row["pass"]) == key:
                 return _parse(key, row)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(

@@ -11,11 +11,13 @@ from recipe.holderpo.evaluate.generation import CPU, CUDA, DTYPES, EngineSetting
 from recipe.holderpo.evaluate.weights import Model
 
 
-def add_engine_options(parser: argparse.ArgumentParser, *, length: str, at_a_time: str) -> None:
+def add_engine_options(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, length: str, at_a_time: str
+) -> None:
     """Options of vLLM.
 
     Args:
-        parser: to which they are added.
+        parser: to which they are added, or a group of its options.
         length: what ``--max-model-len`` is without the option.
         at_a_time: what ``--max-num-seqs`` counts.
     """
@@ -134,7 +136,13 @@ def longest_context(max_model_len: int | None, model: Model, config: Any) -> int
 
 
 def engine_settings(
-    arguments: argparse.Namespace, model: Model, *, device: str, dtype: str, max_model_len: int
+    arguments: argparse.Namespace,
+    model: Model,
+    *,
+    device: str,
+    dtype: str,
+    max_model_len: int,
+    batch_invariant: bool = False,
 ) -> EngineSettings:
     """What vLLM is started with.
 
@@ -144,6 +152,7 @@ def engine_settings(
         device: ``cpu`` or ``cuda``.
         dtype: of the weights.
         max_model_len: longest prompt plus answer wanted, tokens.
+        batch_invariant: whether an answer does not depend on what else is under way.
 
     Returns:
         Settings of the engine.
@@ -157,4 +166,5 @@ def engine_settings(
         max_num_seqs=arguments.max_num_seqs,
         tensor_parallel_size=arguments.tensor_parallel_size,
         gpu_memory_utilization=arguments.gpu_memory_utilization,
+        batch_invariant=batch_invariant,
     )
