@@ -3,13 +3,16 @@ PYTHON_BIN := .venv/bin/python
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-unit test-e2e test-slow test-faults test-gpu clean
+.PHONY: help setup setup-alfworld demo test lint test-unit test-e2e test-slow test-faults test-gpu clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 23
 
 setup: ## install everything into .venv (TORCH_INDEX= chooses the index of the CPU torch)
 	@bash scripts/setup.sh
+
+setup-alfworld: ## add what plays ALFWorld to .venv (needs g++, make, cmake)
+	@bash scripts/setup_alfworld.sh
 
 demo: ## train the demo with HölderPO on this machine's CPU (SEED=0)
 	@bash scripts/setup.sh $(PYTHON_BIN) -m data_prep.column_addition --seed $(SEED)

@@ -36,6 +36,12 @@ setup(
     extras_require={
         # verl 0.9.1's own pins for GPU clusters.
         "gpu": ["verl[vllm,gpu]==0.9.1"],
+        # ALFWorld's games. `make setup-alfworld` installs less: jericho names spacy, unused here.
+        "alfworld": [
+            "alfworld==0.4.2",
+            "textworld==1.7.0",
+            "fast-downward-textworld==20.6.4",
+        ],
         "dev": [
             "pytest",
             "pytest-timeout",

@@ -1,4 +1,4 @@
-"""Renews the hashes in requirements.lock; pins, markers, order and comments stay as they are.
+"""Renews the hashes in the lock files; pins, markers, order and comments stay as they are.
 
     .venv/bin/python scripts/lock.py
 
@@ -18,7 +18,9 @@ from packaging.markers import Marker
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-LOCK = Path(__file__).parents[1] / "requirements.lock"
+LOCKS = [
+    Path(__file__).parents[1] / name for name in ("requirements.lock", "requirements-alfworld.lock")
+]
 PIN = re.compile(r"(?P<name>[\w.-]+)==[\w.]+(?: ; (?P<marker>[^\\]*[^\\ ]))?")
 NOT_HASHED = "torch"
 
@@ -88,9 +90,9 @@ def _file_name(file: dict) -> str:
     return unquote(urlsplit(file["url"]).path.rsplit("/", 1)[-1])
 
 
-def main() -> None:
-    """Writes requirements.lock anew."""
-    lines = [line for line in LOCK.read_text().splitlines() if not line.startswith("    --hash")]
+def renew(lock: Path) -> None:
+    """Writes one lock file anew."""
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("    --hash")]
     pins = {line: PIN.match(line) for line in lines}
     hashed = {line: pin for line, pin in pins.items() if pin and pin["name"] != NOT_HASHED}
     hashes = _hashes(list(hashed.values()))
@@ -98,8 +100,9 @@ def main() -> None:
         if pin := hashed.get(line):
             own = hashes[canonicalize_name(pin["name"])]
             lines[i] = " \\\n".join([pin[0], *(f"    --hash=sha256:{sha}" for sha in own)])
-    LOCK.write_text("\n".join(lines) + "\n")
+    lock.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    for lock in LOCKS:
+        renew(lock)

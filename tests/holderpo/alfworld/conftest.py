@@ -1,3 +1,3 @@
-from tests.alfworld_games import official_games
+from tests.alfworld_games import generated_games, official_games
 
-__all__ = ["official_games"]
+__all__ = ["generated_games", "official_games"]

@@ -1,0 +1,57 @@
+"""One command has two wordings; a game file knows one and is given it."""
+
+import pytest
+
+from holderpo.alfworld.wording import in_new_wording, in_own_wording
+
+# A game of each kind, standing before a desk with a mug in hand.
+OLD = ("go to bed 1", "inventory", "look", "put mug 1 in/on desk 1")
+NEW = ("go to bed 1", "help", "inventory", "look", "move mug 1 to desk 1")
+
+
+@pytest.mark.parametrize("admissible", [OLD, NEW])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "move mug 1 to desk 1",
+        "put mug 1 in/on desk 1",
+        "put mug 1 in desk 1",
+        "put mug 1 on desk 1",
+    ],
+)
+def test_every_wording_is_understood_in_both_kinds_of_file(command, admissible):
+    assert in_own_wording(command, admissible) == admissible[-1]
+
+
+@pytest.mark.parametrize("admissible", [OLD, NEW])
+@pytest.mark.parametrize(
+    "command",
+    [
+        # Well-worded, but not admissible: never bent into another command.
+        "put mug 2 in desk 1",
+        "put mug 1 in desk 2",
+        "move mug 1 to bed 1",
+        # No wording of any file or task.
+        "place mug 1 on desk 1",
+        "put mug 1 into desk 1",
+        "put mug 1 to desk 1",
+        "move mug 1 in desk 1",
+        "put mug 1 in/on desk 1.",
+        "put mug 1",
+        "put mug 1 in desk 1 in desk 1",
+        "",
+    ],
+)
+def test_what_is_not_admissible_stays_as_it_is(command, admissible):
+    assert in_own_wording(command, admissible) == command
+
+
+@pytest.mark.parametrize("admissible", [OLD, NEW])
+def test_other_commands_have_one_wording(admissible):
+    for command in admissible[:-1]:
+        assert in_own_wording(command, admissible) == command
+        assert in_new_wording(command) == command
+
+
+def test_the_newer_wording_of_either_kind():
+    assert {in_new_wording(OLD[-1]), in_new_wording(NEW[-1])} == {"move mug 1 to desk 1"}
