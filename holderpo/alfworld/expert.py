@@ -92,7 +92,8 @@ class Expert:
         """What the policy says, in the newer wording."""
         seen = {
             "feedback": state["feedback"],
-            "facts": state["facts"],
+            # The policy takes the first fact that it wants; textworld keeps them in sets.
+            "facts": sorted(state["facts"], key=lambda fact: (fact.name, fact.names)),
             "admissible_commands": [
                 in_new_wording(command) for command in self._admissible if command != "help"
             ],
