@@ -279,7 +279,9 @@ def report(plan: PanelPlan, episodes: Episodes, console: Console, began: float) 
     }
     write_whole(out / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     print_panel(rich.console.Console(file=console.screen), panel, games, plan.notes)
+    success = "none" if panel.whole.success is None else f"{100 * panel.whole.success:.1f} %"
     console.say(f"table      {out / REPORT_FILE}\nnumbers    {out / SUMMARY_FILE}")
+    console.say(f"result     {panel.metric_prefix}/success {success}")
     if panel.failed:
         console.fail(
             f"failed: {len(panel.failed)} of {len(plan.wanted)} episodes, in the environment; the "
