@@ -103,6 +103,14 @@ def test_a_set_is_generated_shown_and_kept(tmp_path, capsys, monkeypatch):
 
 
 @needs_alfworld
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "set"):
+        with pytest.raises(SystemExit, match=rf"error: {tmp_path}/file.*: (File exists|Not a dir)"):
+            alfworld.main(["generate", "--train", "1", "--folder", str(folder)])
+
+
+@needs_alfworld
 def test_replaced_draws_are_told(tmp_path, capsys, monkeypatch):
     verdicts = iter(["won too early"])
     player = lambda *_: next(verdicts, None)  # noqa: E731

@@ -10,11 +10,13 @@ from collections import Counter
 import pytest
 
 from data_prep import alfworld_generator
-from data_prep.alfworld_generator import GeneratorSettings, engine_player, generate
+from data_prep.alfworld_generator import GeneratorSettings, generate
+from data_prep.alfworld_player import engine_player
 from data_prep.alfworld_tables import read_tables
 from holderpo.alfworld.games import collect_games, read_manifest
 from holderpo.alfworld.tasks import TASK_TYPES
 from tests.alfworld_games import needs_alfworld
+from tests.holderpo.alfworld.game_folders import GRAMMARS, add_game
 
 pytestmark = needs_alfworld
 
@@ -277,6 +279,20 @@ def test_the_wording_can_be_that_of_a_game_file(write, tmp_path, official_games)
         write(dataclasses.replace(settings, logic=None), tmp_path / "put")
     with pytest.raises(ValueError, match=r"logic: .*No such file"):
         write(dataclasses.replace(settings, logic=tmp_path / "none"), tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("grammar", "told"),
+    [
+        ("{}", "no action PutObject"),
+        (GRAMMARS["put"], "does not say once what the task is"),
+        (GRAMMARS["put"] + '"Your task is to: x." ' * 2, "does not say once what the task is"),
+    ],
+)
+def test_logic_that_no_game_can_be_made_of_is_refused(write, tmp_path, grammar, told):
+    logic = add_game(tmp_path / "other", grammar=grammar)
+    with pytest.raises(ValueError, match=rf"logic: .*{told}; give another game file"):
+        write(dataclasses.replace(SMALL, logic=logic))
 
 
 @pytest.mark.slow
