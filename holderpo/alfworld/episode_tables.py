@@ -34,7 +34,7 @@ def panel_sheets(panel: PanelScore) -> list[Sheet]:
     sheets = [
         Sheet(
             f"Success on {panel.name}@{panel.digest}",
-            ["task", "games", "episodes", "failed", "no room", "success", "95 %", ""],
+            ["task", "games", "episodes", "failed", "no room", "success", "95 %"],
             [_success_cells(group) for group in groups],
             broken=["task"],
         ),
@@ -65,19 +65,22 @@ def panel_sheets(panel: PanelScore) -> list[Sheet]:
 
 
 def _success_cells(group: GroupScore) -> list[str]:
-    interval = group.interval
     return [
         group.name,
-        str(group.num_games)
-        if group.num_played_games == group.num_games
-        else f"{group.num_played_games} of {group.num_games}",
+        str(group.num_games),
         str(group.num_episodes),
         str(group.num_failed),
         str(group.outcomes.get(Outcome.LENGTH, 0)),
         _percent(group.success),
-        _NONE if interval is None else f"{_percent(interval.low)} to {_percent(interval.high)}",
-        _MARKS.get(group.interval_kind, ""),
+        _interval(group),
     ]
+
+
+def _interval(group: GroupScore) -> str:
+    if group.interval is None:
+        return _NONE
+    low, high = map(_percent, group.interval)
+    return f"{low}-{high} {_MARKS[group.interval_kind]}"
 
 
 def _turn_cells(group: GroupScore) -> list[str]:
