@@ -53,6 +53,7 @@ class EnvironmentWorker:
         # A thread each: the processes end with the thread that starts them.
         self._queue = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._translator_queue = ThreadPoolExecutor(1, thread_name_prefix="translator")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._translations: dict[str, asyncio.Task[None]] = {}
         self._translates_ahead = settings.fast and settings.cache is not None
         self._counts = Counts()
@@ -135,17 +136,7 @@ class EnvironmentWorker:
         key = str(game_file)
         task = self._translations.get(key)
         if task is None:
-            loop = asyncio.get_running_loop()
-
-            async def translate() -> None:
-                if not await asyncio.to_thread(self._is_translated, game_file):
-                    await loop.run_in_executor(
-                        self._translator_queue, self._translator.prepare, game_file
-                    )
-                    # Where nothing can be kept, there is no use in it.
-                    self._translates_ahead = await asyncio.to_thread(self._is_translated, game_file)
-
-            task = self._translations[key] = asyncio.create_task(translate())
+            task = self._translations[key] = asyncio.create_task(self._translate(game_file))
         try:
             await asyncio.shield(task)
         except (EngineLostError, GameError):
@@ -154,8 +145,27 @@ class EnvironmentWorker:
                 del self._translations[key]
             raise
 
-    def _is_translated(self, game_file: Path) -> bool:
-        return game_memory(self._settings.cache).has_translation(read_game(game_file))
+    async def _translate(self, game_file: Path) -> None:
+        if await self._is_translated(game_file):
+            return
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._translator_queue, self._translator.prepare, game_file)
+        # Where nothing can be kept, there is no use in it.
+        self._translates_ahead = await self._is_translated(game_file)
+
+    async def _is_translated(self, game_file: Path) -> bool:
+        def look() -> bool:
+            return game_memory(self._settings.cache).has_translation(read_game(game_file))
+
+        limit = self._settings.reset_seconds
+        try:
+            looking = asyncio.get_running_loop().run_in_executor(self._reader, look)
+            return await asyncio.wait_for(looking, limit)
+        except TimeoutError as error:
+            # Its thread is stuck in a file system.
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+            message = f"reading the game took longer than {limit:g} s"
+            raise EngineLostError("reset_timeout", message) from error
 
     async def _do(self, job: Callable[[], Turn], asked: float, kind: str) -> Reply:
         began = asked
