@@ -266,6 +266,7 @@ def report(
         games,
         [episodes[one.key] for one in plan.wanted],
         num_passes=plan.arguments.passes,
+        num_in_split=plan.num_in_split,
         task_types=plan.task_types,
     )
     out = plan.arguments.out

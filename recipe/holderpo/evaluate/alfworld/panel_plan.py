@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from holderpo.alfworld.games import Manifest, collect_games
+from holderpo.alfworld.engine import read_game
+from holderpo.alfworld.games import GENERATOR_KEY, Manifest, collect_games
+from holderpo.alfworld.split_folders import OFFICIAL_COUNTS
 from holderpo.alfworld.tasks import TASK_TYPES
 from holderpo.records_folder import settings_conflicts
 from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
@@ -80,6 +82,14 @@ class PanelPlan:
         return self.policy if self.model is None else self.model.model.path
 
     @property
+    def num_in_split(self) -> int:
+        """Games that the split should have: of a published one as many as were published."""
+        published = OFFICIAL_COUNTS.get(self.manifest.split, len(self.manifest.games))
+        if published == len(self.manifest.games) or _is_generated(self.manifest):
+            return len(self.manifest.games)
+        return published
+
+    @property
     def wanted(self) -> list[WantedEpisode]:
         """All episodes, those of the first pass first."""
         return list(wanted_episodes(self.games, self.arguments.passes))
@@ -145,6 +155,11 @@ def check_panel_settings(plan: PanelPlan) -> None:
     """
     if conflicts := settings_conflicts(plan.arguments.out, plan.settings()):
         raise PlanError(conflicts)
+
+
+def _is_generated(manifest: Manifest) -> bool:
+    """Whether a split is none of the published ones, whatever its name."""
+    return all(GENERATOR_KEY in read_game(manifest.file(game)) for game in manifest.games)
 
 
 def num_cpus() -> int:

@@ -1,9 +1,9 @@
 import pytest
 
 from holderpo.alfworld.games import collect_games
-from tests.alfworld_games import generated_games
+from tests.alfworld_games import generated_games, official_games
 
-__all__ = ["generated_games", "manifest"]
+__all__ = ["generated_games", "manifest", "official_games"]
 
 
 @pytest.fixture(scope="session")

@@ -343,3 +343,13 @@ def test_ray_and_the_group_end_with_the_evaluation(monkeypatch):
     assert settings["address"] == "local"
     assert settings["include_dashboard"] is False
     assert rest == ["start", "close", "shutdown"]
+
+
+def test_games_that_a_published_split_lacks_make_it_a_part(run, manifest, official_games, tmp_path):
+    """Ten of the official games of valid_seen; generated ones are whole whatever their split."""
+    split = official_games["pick"].parents[2]
+    options = ["--split", "valid_seen", "--games", str(split), "--limit-games", "1"]
+    assert run(*options, out="official")[0] == 0
+    numbers = numbers_of(tmp_path / "official")
+    assert re.fullmatch(r"alfworld/valid_seen_1_of_140@\w{8}", numbers["name"])
+    assert any("the published split has 140" in note for note in numbers["notes"])
