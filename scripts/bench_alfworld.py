@@ -1,6 +1,6 @@
 """How fast ALFWorld's games run here, and what they cost.
 
-    python scripts/bench_alfworld.py engine --official DIR --generated DIR --out bench.json
+    python scripts/bench_alfworld.py engine batches --official DIR --generated DIR --out bench.json
 
 `engine`: the stock engine and ours in one process each, the same games and commands. Games are
 taken evenly from each folder (`game.tw-pddl` anywhere below it); commands are drawn from the
@@ -8,6 +8,9 @@ admissible ones. Rates are a core's: steps a second of CPU time, the median of t
 lowest and the highest; wall time says what else ran. A game seen before is one that this process,
 or one before it, has played; the stock engine remembers nothing. Memory is the proportional set
 size of a process with one engine for each of its games, all different.
+
+`batches`: whole batches of episodes, in environment workers and in other layouts; what an episode
+does is in `bench_alfworld_batches.py`. A cold cache is an empty folder.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import platform
 import random
 import statistics
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,6 +52,14 @@ class Settings:
     num_repeats: int
     seed: int
     """Of the commands."""
+    batch_sizes: Sequence[int] = (1, 8, 64, 128)
+    """Episodes side by side."""
+    num_workers: int = 2
+    """Environment workers."""
+    stock_up_to: int = 8
+    """Largest batch that the stock engine plays in one process."""
+    actors_up_to: int = 8
+    """Largest batch with an actor for each episode."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +84,7 @@ def main() -> None:
     """Measure the parts asked for, print their tables."""
     arguments = parse_arguments()
     settings = Settings(
-        arguments.num_games, arguments.num_steps, arguments.num_repeats, arguments.seed
+        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Settings)}
     )
     games = {
         kind: choose(folder, settings.num_games)
@@ -85,7 +97,9 @@ def main() -> None:
         "python": platform.python_version(),
         "settings": dataclasses.asdict(settings),
     }
-    print(f"{machine['cores']} cores, load {machine['load']:.1f}, {settings}\n")
+    print(f"{machine['cores']} cores, load {machine['load']:.1f}")
+    settled = (f"{name}={value}" for name, value in dataclasses.asdict(settings).items())
+    print(textwrap.fill(", ".join(settled), 80) + "\n")
     record: dict[str, Any] = {"machine": machine}
     for part in arguments.parts:
         record[part], sheets = PARTS[part](games, settings)
@@ -108,6 +122,11 @@ def parse_arguments() -> argparse.Namespace:
     add("--num-steps", type=int, default=25, help="in each game (default: %(default)s)")
     add("--num-repeats", type=int, default=3, help="default: %(default)s")
     add("--seed", type=int, default=0, help="of the commands (default: %(default)s)")
+    add("--batch-sizes", type=int, nargs="+", default=[1, 8, 64, 128], help="of batches")
+    add("--num-workers", type=int, default=2, help="for batches (default: %(default)s)")
+    for name, engine in (("--stock-up-to", "one process"), ("--actors-up-to", "an actor each")):
+        text = f"largest batch of the stock engine in {engine} (default: %(default)s)"
+        add(name, type=int, default=8, help=text)
     add("--out", type=Path, help="also write the numbers there, as JSON")
     arguments = parser.parse_args()
     if arguments.official is None and arguments.generated is None:
@@ -286,8 +305,49 @@ def memory_row(kind: str, engine: str, sizes: Sequence[float]) -> list[str]:
     return [kind, engine, f"{sizes[0]:.0f}", f"{sizes[-1]:.0f}", f"{further:.1f}"]
 
 
+def measure_batches(
+    games: dict[str, list[Path]], settings: Settings
+) -> tuple[dict[str, Any], list[Sheet]]:
+    """Whole batches of episodes in several layouts.
+
+    Args:
+        games: by kind.
+        settings: what is measured.
+
+    Returns:
+        The numbers, and their tables.
+    """
+    from bench_alfworld_batches import measure
+
+    record = {
+        kind: measure(
+            files,
+            sizes=settings.batch_sizes,
+            num_workers=settings.num_workers,
+            stock_up_to=settings.stock_up_to,
+            actors_up_to=settings.actors_up_to,
+            seed=settings.seed,
+        )
+        for kind, files in games.items()
+    }
+    rows = [
+        [
+            kind,
+            row["layout"],
+            str(row["episodes"]),
+            f"{row['ready_seconds']:.1f}",
+            f"{row['play_seconds']:.1f}",
+            f"{row['memory_mb']:.0f}",
+        ]
+        for kind, of_kind in record.items()
+        for row in of_kind
+    ]
+    heading = ["games", "layout", "episodes", "ready, s", "played, s", "memory, MB"]
+    return record, [Sheet("Batches: from nothing to ready, then to the last end", heading, rows)]
+
+
 Part = Callable[[dict[str, list[Path]], Settings], tuple[dict[str, Any], list[Sheet]]]
-PARTS: dict[str, Part] = {"engine": measure_engine}
+PARTS: dict[str, Part] = {"engine": measure_engine, "batches": measure_batches}
 
 
 if __name__ == "__main__":
