@@ -9,7 +9,7 @@ ships gets stuck or fails; here
   finds the second of two objects;
 - it has no limit of steps: the shipped wrapper fails for good after 200;
 - where it knows nothing to do, or nothing that is admissible, it looks around, then tries any
-  command;
+  command; where that happens again and again, it forgets what it believes and searches anew;
 - a command that changes nothing leaves its advice as it is, so it can watch another player (one
   who holds what fits nowhere near the place it came from is told to bring it back there for ever);
 - its random draws are its own.
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from textworld.core import GameState
 
 _LOOK = "look"
+# That the policy has no answer, or none that is admissible, before it begins anew.
+_LOST_TIMES = 10
 
 
 class Expert:
     """Says what to do next in one episode; runs in the process of the engine.
 
     Attributes:
-        num_lost: how often the policy itself knew no answer.
+        num_lost: how often the policy had no answer, or none that is admissible.
     """
 
     def __init__(self, game_file: Path, seed: int) -> None:
@@ -53,7 +55,9 @@ class Expert:
             GameError: the task cannot be read.
         """
         self.num_lost = 0
+        self._game_file = game_file
         self._policy = _policy(game_file)
+        self._room = ""
         self._random_state = random.Random(seed).getstate()
         self._admissible: tuple[str, ...] = ()
         self._advice = _LOOK
@@ -68,7 +72,8 @@ class Expert:
             An admissible command.
         """
         self._admissible = _commands(state)
-        self._policy.observe(state["feedback"])
+        self._room = state["feedback"]
+        self._policy.observe(self._room)
         return self._advice
 
     def next(self, state: GameState, last_command: str) -> str:
@@ -86,7 +91,11 @@ class Expert:
             return self._advice
         self._admissible = _commands(state)
         own = in_own_wording(self._answer(state, last_command), self._admissible)
-        self._advice = own if own in self._admissible else _LOOK
+        if own in self._admissible:
+            self._advice = own
+        else:
+            self._advice = _LOOK
+            self._count_lost()
         return self._advice
 
     def _answer(self, state: Mapping[str, Any], last_command: str) -> str:
@@ -103,10 +112,17 @@ class Expert:
         with self._own_draws():
             try:
                 return str(self._policy.act(seen, 0, False, done))
-            except (IndexError, KeyError):
-                # How the policy says that it has seen no such receptacle, or has nothing in hand.
-                self.num_lost += 1
+            except (IndexError, KeyError, NameError):
+                # How the policy says that it has seen no such receptacle, has nothing in hand, or
+                # takes the task for done.
+                self._count_lost()
                 return str(random.choice(seen["admissible_commands"]))
+
+    def _count_lost(self) -> None:
+        self.num_lost += 1
+        if self.num_lost % _LOST_TIMES == 0:
+            self._policy = _policy(self._game_file)
+            self._policy.observe(self._room)
 
     @contextlib.contextmanager
     def _own_draws(self) -> Iterator[None]:
