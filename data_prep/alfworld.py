@@ -44,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _add_generate(commands.add_parser("generate", help="make games of the same kind"))
     options = parser.parse_args(arguments)
     with clear_errors():
-        options.run(options)
+        try:
+            options.run(options)
+        except OSError as error:
+            raise ValueError(f"{error.filename}: {error.strerror}") from error
 
 
 def _add_official(parser: argparse.ArgumentParser) -> None:

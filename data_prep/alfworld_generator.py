@@ -9,14 +9,15 @@ import json
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.alfworld_problem import GameFiles, Logic, write_game
+from data_prep.alfworld_player import Play, engine_player
+from data_prep.alfworld_problem import TASK_SENTENCE, GameFiles, Logic, write_game
 from data_prep.alfworld_rooms import (
     FIRST_SCENES,
     SCENES_PER_KIND,
@@ -27,7 +28,8 @@ from data_prep.alfworld_rooms import (
 )
 from data_prep.alfworld_scenario import draw_scenario
 from data_prep.alfworld_tables import Tables
-from holderpo.alfworld.engine import Engine, GameError, read_game
+from holderpo.alfworld.engine import GameError, read_game
+from holderpo.alfworld.game_facts import wording_of
 from holderpo.alfworld.games import (
     Manifest,
     alfworld_version,
@@ -52,9 +54,6 @@ MIXED = "mixed"
 _MOST_DRAWS = 50
 _MOST_GAMES = 100_000
 _LARGEST_SEED = 99_999_999
-
-Play = Callable[[Path, Sequence[str]], str | None]
-"""Plays commands in a game; says why they do not win it at the last one, if they do not."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def generate(
     if not _is_there(folder, recorded):
         folder.mkdir(parents=True, exist_ok=True)
         with _work_folder(unfinished):
-            draws = _Draws(settings, logic, tables, play or _play_in_engine(), replaced)
+            draws = _Draws(settings, logic, tables, play or engine_player(), replaced)
             for split in SPLITS:
                 draws.write_split(split, unfinished / GAMES_FOLDER / split)
             write_whole(
@@ -143,7 +142,17 @@ def _logic(settings: GeneratorSettings, tables: Tables) -> Logic:
         texts = read_game(settings.logic)
     except GameError as error:
         raise ValueError(f"logic: {error}") from error
-    return Logic(texts["pddl_domain"], texts["grammar"])
+    logic = Logic(texts["pddl_domain"], texts["grammar"])
+    try:
+        wording_of(logic.grammar)
+    except ValueError as error:
+        raise ValueError(f"logic: {settings.logic}: {error}; give another game file") from error
+    if len(TASK_SENTENCE.findall(logic.grammar)) != 1:
+        raise ValueError(
+            f"logic: {settings.logic}: its grammar does not say once what the task is; give "
+            "another game file"
+        )
+    return logic
 
 
 def _recorded(settings: GeneratorSettings, logic: Logic) -> dict[str, Any]:
@@ -298,27 +307,6 @@ def _write_files(folder: Path, files: GameFiles) -> None:
     folder.mkdir(parents=True)
     for name, text in files.files.items():
         (folder / name).write_text(text, encoding="utf-8")
-
-
-def _play_in_engine() -> Play:
-    # Nothing is written outside the set's folder.
-    engine = Engine(cache_folder=None)
-
-    def play(game_file: Path, commands: Sequence[str]) -> str | None:
-        try:
-            engine.load(game_file)
-            state = engine.reset()
-            for command in commands:
-                if state["won"]:
-                    return "won too early"
-                if command not in state["admissible_commands"]:
-                    return "a command was not admissible"
-                state = engine.step(command)
-        except GameError:
-            return "the engine cannot play it"
-        return None if state["won"] else "not won by its commands"
-
-    return play
 
 
 def _manifest(folder: Path, split: str, count: int) -> Manifest:

@@ -18,8 +18,8 @@ from holderpo.alfworld.games import GENERATOR_KEY
 from holderpo.alfworld.split_folders import GAME_FILE, TRIAL_FILE
 
 PROBLEM_FILE = "initial_state.pddl"
-# Where a grammar names the task: as the package ships it, or as a game file has it.
-_TASK = re.compile(r'(Your task is to: )[^"]*(")')
+TASK_SENTENCE = re.compile(r'(Your task is to: )[^"]*(")')
+"""Where a grammar names the task: as the package ships it, or as a game file has it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def write_game(
     trial = f"trial_T{seed:08d}_{number:06d}_{int(key[:12], 16) % 1_000_000:06d}"
     problem = f"\n(define (problem plan_{trial})\n(:domain alfred)\n{body}"
     sentence = _sentence(scenario, random.Random(key), tables)
-    grammar = _TASK.sub(rf"\g<1>{sentence}.\g<2>", logic.grammar)
+    grammar = TASK_SENTENCE.sub(rf"\g<1>{sentence}.\g<2>", logic.grammar)
     commands = walkthrough(scenario, wording_of(grammar))
     parameters = {
         "object_target": scenario.target,

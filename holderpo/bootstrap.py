@@ -10,7 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from holderpo.intervals import Interval
+from holderpo.intervals import Interval, wilson_interval
+
+WILSON = "Wilson"
+BOOTSTRAP = "bootstrap"
+NUM_RESAMPLES = 4000
 
 
 class Estimate(NamedTuple):
@@ -74,3 +78,36 @@ def estimate(values_R: Tensor) -> Estimate:
         interpolation="nearest",  # Between infinities there is nothing to interpolate.
     ).tolist()
     return Estimate(values_R[0].item(), Interval(low, high))
+
+
+def resample_means(values_G: Tensor, seed: int) -> Tensor:
+    """Means over resampled groups.
+
+    Args:
+        values_G: (G,) float64.
+        seed: of the draws.
+
+    Returns:
+        (1 + R,); the first is of the groups as they are.
+    """
+    num_groups = len(values_G)
+    return resample_counts(num_groups, NUM_RESAMPLES, seed) @ values_G / num_groups
+
+
+def interval_of_mean(
+    values_G: Tensor, *, several_tries: bool, seed: int = 0
+) -> tuple[Interval, str]:
+    """95 % interval of the mean over groups of tries, each a success or not.
+
+    Args:
+        values_G: (G,) float64: share of successes of each group, or another number from 0 to 1.
+        several_tries: whether groups have more than one try.
+        seed: of the draws.
+
+    Returns:
+        Interval and its kind. Percentiles of resampled groups for several tries; Wilson's for one,
+        and for groups that are all alike, whose resamples would have no spread.
+    """
+    if several_tries and len(set(values_G.tolist())) > 1:
+        return estimate(resample_means(values_G, seed)).interval, BOOTSTRAP
+    return wilson_interval(values_G.sum().item(), len(values_G)), WILSON

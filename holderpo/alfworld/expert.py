@@ -68,7 +68,7 @@ class Expert:
         Returns:
             An admissible command.
         """
-        self._admissible = tuple(state["admissible_commands"])
+        self._admissible = _commands(state)
         self._policy.observe(state["feedback"])
         return self._advice
 
@@ -85,7 +85,7 @@ class Expert:
         last_command = last_command.strip()
         if last_command not in self._admissible:
             return self._advice
-        self._admissible = tuple(state["admissible_commands"])
+        self._admissible = _commands(state)
         is_followed = last_command == self._advice
         self._wanted = self._answer(state, self._wanted if is_followed else last_command)
         self._advice = in_own_wording(self._wanted, self._admissible)
@@ -101,9 +101,7 @@ class Expert:
             "feedback": state["feedback"],
             # The policy takes the first fact that it wants; textworld keeps them in sets.
             "facts": sorted(state["facts"], key=lambda fact: (fact.name, fact.names)),
-            "admissible_commands": [
-                in_new_wording(command) for command in self._admissible if command != "help"
-            ],
+            "admissible_commands": list(map(in_new_wording, self._admissible)),
         }
         done = in_new_wording(last_command)
         if done.startswith("move "):
@@ -126,6 +124,11 @@ class Expert:
         finally:
             self._random_state = random.getstate()
             random.setstate(outside)
+
+
+def _commands(state: GameState) -> tuple[str, ...]:
+    """The admissible commands; ``help`` changes nothing and tells nothing."""
+    return tuple(command for command in state["admissible_commands"] if command != "help")
 
 
 def _policy(game_file: Path) -> Any:

@@ -33,23 +33,17 @@ def find_split(folder: Path, split: str) -> Path:
     """
     if split in ("", ".", "..") or Path(split).name != split:
         raise ValueError(f"split: {split!r}; give a folder's name, such as valid_seen")
-    if not folder.is_dir():
-        raise ValueError(f"games: {folder} is no folder; give the one the games were unpacked in")
-    places = (place for place, _ in walk(folder, stop={split}))
-    found = [place for place in places if place.name == split and place != folder]
-    if len(found) > 1:
-        # Anything may be called train.
-        found = [place for place in found if _holds_trials(place)] or found
+    named, roots = _splits(folder, {*OFFICIAL_COUNTS, split})
+    found = [root for root in roots if root.name == split]
     if len(found) > 1:
         raise ValueError(
             f"games: {' and '.join(map(str, found))} are all called {split}; give one of them"
         )
-    if found:
+    # What holds no game is at least where they were looked for.
+    if found := found or [place for place in named if place.name == split]:
         return found[0]
-    there = splits_below(folder)
-    if folder.resolve().name == split and there <= {split}:
-        return folder.resolve()
-    told = f"there are {', '.join(sorted(there))}" if there else "there is no split at all"
+    there = ", ".join(sorted({root.name for root in roots}))
+    told = f"there are {there}" if there else "there is no split at all"
     raise ValueError(
         f"games: no folder {split} in or below {folder} ({told}); give the folder the games were "
         "unpacked in"
@@ -68,30 +62,43 @@ def splits_below(folder: Path) -> set[str]:
     Raises:
         ValueError: for what is no folder.
     """
+    return {root.name for root in _splits(folder, OFFICIAL_COUNTS.keys())[1]}
+
+
+def _splits(folder: Path, names: Collection[str]) -> tuple[list[Path], list[Path]]:
+    """Folders with one of the names, and those that trials belong to: the innermost around each."""
     if not folder.is_dir():
         raise ValueError(f"games: {folder} is no folder; give the one the games were unpacked in")
-    names = OFFICIAL_COUNTS.keys()
-    below = {
-        place.name
-        for place, _ in walk(folder, stop=names)
-        if place.name in names and place != folder and _holds_trials(place)
-    }
-    name = folder.resolve().name
-    return below or ({name} if name in names else set())
+    named: list[Path] = []
+    roots: dict[Path, None] = {}
+    for place, files in walk(folder):
+        if place != folder and place.name in names:
+            named.append(place)
+        if TRIAL_FILE in files:
+            root = _innermost(place, folder, names)
+            if root.name in names:
+                roots[root] = None
+    return named, list(roots)
 
 
-def _holds_trials(folder: Path) -> bool:
-    return any(TRIAL_FILE in files for _, files in walk(folder))
+def _innermost(place: Path, folder: Path, names: Collection[str]) -> Path:
+    """The closest folder around a place that has one of the names, or the outermost."""
+    for above in place.parents:
+        if folder in (above, place):
+            break
+        if above.name in names:
+            return above
+    # It may be given by a link, or as a dot.
+    return folder.resolve()
 
 
-def walk(top: Path, stop: Collection[str] = ()) -> Iterator[tuple[Path, set[str]]]:
+def walk(top: Path) -> Iterator[tuple[Path, set[str]]]:
     """Folders below one, and it, sorted, each once however many links lead to it.
 
     Hidden folders are left out: unfinished work is kept in them.
 
     Args:
         top: where to begin.
-        stop: names of folders that are not entered, ``top`` apart.
 
     Yields:
         Each folder and the names of its files.
@@ -99,14 +106,15 @@ def walk(top: Path, stop: Collection[str] = ()) -> Iterator[tuple[Path, set[str]
     Raises:
         ValueError: for a folder that cannot be read.
     """
-    seen: set[Path] = set()
+    seen: set[tuple[int, int]] = set()
     waiting = [top]
     while waiting:
         place = waiting.pop()
-        if (real := place.resolve()) in seen:
-            continue
-        seen.add(real)
         try:
+            status = place.stat()
+            if (real := (status.st_dev, status.st_ino)) in seen:
+                continue
+            seen.add(real)
             with os.scandir(place) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
@@ -115,5 +123,5 @@ def walk(top: Path, stop: Collection[str] = ()) -> Iterator[tuple[Path, set[str]
         files = {entry.name for entry in listed} - {entry.name for entry in folders}
         yield place, files
         # A trial holds no further ones.
-        if TRIAL_FILE not in files and (place.name not in stop or place == top):
+        if TRIAL_FILE not in files:
             waiting.extend(place / entry.name for entry in reversed(folders))

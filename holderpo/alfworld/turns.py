@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,15 @@ class Turn:
     """Whether the episode is over: won, or at its limit of steps."""
     expert_action: str | None = None
     """What the expert would do, if it was asked to watch and the episode goes on."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a mapping of JSON's types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, mapping: dict[str, Any]) -> Turn:
+        """The turn that :meth:`to_json` made the mapping of."""
+        return cls(**{**mapping, "admissible": tuple(mapping["admissible"])})
 
 
 class Outcome(enum.StrEnum):

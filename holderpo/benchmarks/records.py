@@ -1,24 +1,16 @@
-"""What an evaluation leaves on disk: one JSON line per answer, and the settings behind them.
-
-Answers are added to ``<set>.jsonl`` as they come, so the same command goes on after an
-interruption; ``evaluation.json`` says what made them, and other settings are refused.
-"""
+"""What an evaluation of mathematics leaves on disk: one JSON line per answer, by set."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
+from holderpo.records_folder import whole_lines
 from holderpo.whole_files import write_whole
 
-SETTINGS_FILE = "evaluation.json"
 TRUNCATED = "length"
-# Where a model lies does not matter; its fingerprint does.
-UNCOMPARED = ("model.path",)
 
 
 @dataclass(frozen=True)
@@ -70,21 +62,6 @@ def to_line(record: Record) -> str:
     return json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def remove_cut_off_line(path: Path) -> None:
-    """Make what follows start on a line of its own.
-
-    A last line without its end was cut off while it was written.
-
-    Args:
-        path: JSON Lines that nobody else writes now; need not exist.
-    """
-    if path.exists():
-        text = path.read_bytes()
-        whole = text.rfind(b"\n") + 1
-        if whole < len(text):
-            os.truncate(path, whole)
-
-
 def read_records(path: Path) -> dict[tuple[int, int, int], Record]:
     """The answers of a set so far; a last line that is cut off is none.
 
@@ -97,12 +74,8 @@ def read_records(path: Path) -> dict[tuple[int, int, int], Record]:
     Raises:
         ValueError: naming file and line, if a line is broken or an answer is there twice.
     """
-    if not path.exists():
-        return {}
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
     records: dict[tuple[int, int, int], Record] = {}
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(whole_lines(path), start=1):
         record = _parse(line, name=path.stem)
         if record is None or record.key in records:
             what = "broken" if record is None else "an answer that is there twice"
@@ -131,54 +104,3 @@ def _parse(line: bytes, *, name: str) -> Record | None:
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Replace the answers of a set, in one go."""
     write_whole(path, "".join(map(to_line, records)))
-
-
-def settings_conflicts(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Where the answers in a folder were made otherwise.
-
-    Args:
-        folder: of an evaluation; need not exist.
-        settings: of this one, mappings by section; one is ``sets``. Further sets do not conflict
-            with those that are there.
-
-    Returns:
-        A sentence for each difference, naming it; empty if there is none.
-    """
-    path = folder / SETTINGS_FILE
-    if not path.exists():
-        if any(folder.glob("*.jsonl")):
-            return [f"{folder}: has answers but no {SETTINGS_FILE}; give another --out"]
-        return []
-    try:
-        present = json.loads(path.read_text(encoding="utf-8"))
-        old, new = _flat(present), _flat(json.loads(json.dumps(settings)))
-    except (ValueError, AttributeError):
-        return [f"{path}: broken; give another --out"]
-    return [
-        f"{path}: {name} is {old[name]!r} there and {new[name]!r} here; give another --out"
-        for name in sorted(old.keys() & new.keys())
-        if old[name] != new[name] and name not in UNCOMPARED
-    ]
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
-
-
-def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Note what makes the answers of this folder, together with the sets that are there already.
-
-    Args:
-        folder: of the evaluation; made if it is not there.
-        settings: as in :func:`settings_conflicts`, which found none.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / SETTINGS_FILE
-    present = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    merged = {**settings, "sets": {**present.get("sets", {}), **settings["sets"]}}
-    write_whole(path, json.dumps(merged, indent=2) + "\n")

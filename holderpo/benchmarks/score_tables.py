@@ -8,15 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from holderpo.benchmarks.scores import (
-    BOOTSTRAP,
-    FAILURES,
-    NUM_RESAMPLES,
-    WILSON,
-    PanelResult,
-    Score,
-    SetResult,
-)
+from holderpo.benchmarks.scores import FAILURES, PanelResult, Score, SetResult
+from holderpo.bootstrap import BOOTSTRAP, NUM_RESAMPLES, WILSON
 from holderpo.intervals import Interval
 from holderpo.sheets import Sheet, fit, markdown, show
 

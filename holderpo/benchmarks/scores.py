@@ -17,14 +17,11 @@ from holderpo.benchmarks.panels import SETS, Entry, Panel, Sampling, departures
 from holderpo.benchmarks.pass_at_k import pass_at_k
 from holderpo.benchmarks.records import Record
 from holderpo.benchmarks.whole_sets import title
-from holderpo.bootstrap import estimate, resample_counts
-from holderpo.intervals import Interval, wilson_interval
+from holderpo.bootstrap import interval_of_mean
+from holderpo.intervals import Interval
 
-WILSON = "Wilson"
-BOOTSTRAP = "bootstrap"
 # Shares of answers shown beside the scores; the first four are verdicts of the grader.
 FAILURES = ("no_answer", "unparseable", "timeout", "error", "truncated")
-NUM_RESAMPLES = 4000
 
 
 @dataclass(frozen=True)
@@ -150,12 +147,9 @@ def _score(
             seed: _values(metric, [each[seed] for each in counts.values()]).mean().item()
             for seed in seeds
         }
-        if sampling.greedy or len(set(pooled.tolist())) == 1:
-            # Resamples of problems that are all alike would have no spread.
-            interval, kind = wilson_interval(pooled.sum().item(), len(pooled)), WILSON
-        else:
-            resampled = resample_means(pooled, resampling_seed)
-            interval, kind = estimate(resampled).interval, BOOTSTRAP
+        interval, kind = interval_of_mean(
+            pooled, several_tries=not sampling.greedy, seed=resampling_seed
+        )
         of_finished = finished if _tries(metric) == 1 else None
         value = pooled.mean().item()
         scores.append(Score(metric, value, interval, kind, by_seed, of_finished))
@@ -216,20 +210,6 @@ def _tries(metric: str) -> int:
     """Answers of which one must be right; avg@n is the mean over single ones."""
     kind, _, number = metric.partition("@")
     return 1 if kind == "avg" else int(number)
-
-
-def resample_means(values_G: Tensor, seed: int) -> Tensor:
-    """Means over resampled problems.
-
-    Args:
-        values_G: (G,) float64.
-        seed: of the draws.
-
-    Returns:
-        (1 + R,); the first is of the problems as they are.
-    """
-    num_problems = len(values_G)
-    return resample_counts(num_problems, NUM_RESAMPLES, seed) @ values_G / num_problems
 
 
 def average_panel(panel: Panel, results: Sequence[SetResult]) -> PanelResult:

@@ -16,19 +16,15 @@ caller.
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import os
 import queue
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import NamedTuple
+
+from holderpo.processes.line_process import START_ATTEMPTS, LineProcess, ProcessStartError
 
 # CPU seconds of one comparison inside the process. Of 4,880 that real golds gave rise to, 99.9 %
 # took at most 0.36, and no right one more than 0.6.
@@ -40,11 +36,8 @@ MAX_PROCESSES = 4
 # What a process runs, before it calls ``main`` with its limits.
 PROGRAM = "from holderpo.grading.worker import main"
 # Importing math-verify takes 1 s, on a busy machine much longer, in a process that was stopped
-# meanwhile for ever: a process that fails to start has successors with twice the time each.
+# meanwhile for ever.
 _START_SECONDS = 15.0
-_START_FAILURES = 3
-# One that was killed has failed in nothing; but there is an end to that too.
-_START_ATTEMPTS = 12
 # An answer may have been with a process that died for another reason: it gets one more.
 _ATTEMPTS = 2
 
@@ -64,17 +57,26 @@ class GradingProcess:
         Args:
             program: Python source that imports ``main``, as :data:`PROGRAM`.
         """
-        self._program = program
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
-        self._unread = b""
-        self.is_closed = False
+        command = f"{program}\nmain({CPU_SECONDS}, {MEMORY_BYTES})"
+        self._process = LineProcess(command, name="grading process", start_seconds=_START_SECONDS)
 
     @property
     def pid(self) -> int | None:
         """Of the process, if there is one."""
-        process = self._process
-        return None if process is None else process.pid
+        return self._process.pid
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was ended for good."""
+        return self._process.is_closed
+
+    def kill(self) -> None:
+        """End the process; the next job starts another."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process for good, from any thread; a job that it has fails."""
+        self._process.close()
 
     def start(self) -> None:
         """Start the process, unless it is there, and wait until it has imported everything.
@@ -82,20 +84,10 @@ class GradingProcess:
         Raises:
             WorkerDiedError: if it does not start.
         """
-        if self._process is not None and self._process.poll() is None:
-            return
-        failures = 0
-        for _ in range(_START_ATTEMPTS):
-            self.kill()
-            reason, was_killed = self._launch(_START_SECONDS * 2**failures)
-            if reason == "ready":
-                return
-            failures += not was_killed
-            if failures == _START_FAILURES or self.is_closed:
-                break
-            logger.warning("grading process does not start: %s", reason)
-        self.kill()
-        raise WorkerDiedError(f"grading process does not start: {reason}")
+        try:
+            self._process.start()
+        except ProcessStartError as error:
+            raise WorkerDiedError(str(error)) from error
 
     def judge(self, answer: str, golds: Sequence[str], *, timeout_seconds: float) -> str:
         """Have one answer compared.
@@ -111,10 +103,11 @@ class GradingProcess:
         Raises:
             WorkerDiedError: if the process ended while it had the job, or does not start.
         """
-        for _ in range(_START_ATTEMPTS):
+        job = [answer, list(golds)]
+        for _ in range(START_ATTEMPTS):
             self.start()
             try:
-                outcome, resident_bytes = self._exchange([answer, list(golds)], timeout_seconds)
+                outcome, resident_bytes = self._process.exchange(job, timeout_seconds)
             except TimeoutError:
                 self.kill()
                 return "timeout"
@@ -126,81 +119,8 @@ class GradingProcess:
                 raise WorkerDiedError(f"grading process ended: {error!r}") from error
             if resident_bytes > REPLACED_FROM_BYTES:
                 self.kill()
-            return outcome
+            return str(outcome)
         raise WorkerDiedError("grading processes die before they read the answer")
-
-    def kill(self) -> None:
-        """End the process; the next job starts another."""
-        process, self._process = self._process, None
-        channel, self._channel = self._channel, None
-        self._unread = b""
-        if process is not None:
-            process.kill()
-            process.wait()
-        if channel is not None:
-            channel.close()
-
-    def close(self) -> None:
-        """End the process for good, from any thread; a job that it has fails."""
-        self.is_closed = True
-        process = self._process
-        if process is not None:
-            process.kill()
-
-    def _launch(self, timeout_seconds: float) -> tuple[str, bool]:
-        """Start a process; what it says of itself, and whether it was killed before it did."""
-        # The worker must find this package, and no module of the caller's working directory (-P).
-        root = str(Path(__file__).parents[2])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        command = f"{self._program}\nmain({CPU_SECONDS}, {MEMORY_BYTES})"
-        # A socket rather than pipes: sending has a limit too, should the process be stopped.
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-P", "-c", command],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            )
-        if self.is_closed:
-            process.kill()
-        try:
-            said, _ = self._receive(time.monotonic() + timeout_seconds)
-            return said, False
-        except TimeoutError:
-            return f"not ready after {timeout_seconds:g} s", False
-        except (OSError, EOFError, ValueError) as error:
-            try:
-                code = process.wait(timeout=1)
-            except subprocess.TimeoutExpired:
-                code = 0
-            return f"{error!r}, exit status {code}", code < 0
-
-    def _exchange(self, job: object, timeout_seconds: float) -> tuple[str, int]:
-        """Send a job and read its result within the limit."""
-        assert self._channel is not None
-        deadline = time.monotonic() + timeout_seconds
-        self._channel.settimeout(timeout_seconds)
-        self._channel.sendall(json.dumps(job).encode() + b"\n")
-        return self._receive(deadline)
-
-    def _receive(self, deadline: float) -> tuple[str, int]:
-        """Read one line of the process, until the deadline."""
-        assert self._channel is not None
-        while b"\n" not in self._unread:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError("no answer within the limit")
-            self._channel.settimeout(remaining)
-            received = self._channel.recv(65_536)
-            if not received:
-                raise EOFError("end of output")
-            self._unread += received
-        line, _, self._unread = self._unread.partition(b"\n")
-        outcome, resident_bytes = json.loads(line)
-        return str(outcome), int(resident_bytes)
 
 
 class _Job(NamedTuple):

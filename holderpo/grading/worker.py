@@ -7,18 +7,13 @@ never returns) the pool kills.
 
 from __future__ import annotations
 
-import ctypes
-import json
-import logging
-import os
 import resource
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import TextIO
 
-# Linux: the signal this process gets when the thread that started it ends.
-_PR_SET_PDEATHSIG = 1
+from holderpo.processes.line_program import resident_bytes, serve
+
 # The exception comes again, should a library have swallowed the first.
 _REPEAT_SECONDS = 0.25
 # Of several golds, none of them right: undecided before unparseable, but any verdict of wrong
@@ -57,31 +52,16 @@ def main(cpu_seconds: float, memory_bytes: int) -> None:
         cpu_seconds: limit of one comparison.
         memory_bytes: limit of the address space.
     """
-    # Against a caller that is killed; one that ended before this line closed the socket.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A library that prints or reads cannot spoil the exchange.
-    jobs, results = os.fdopen(os.dup(0)), os.fdopen(os.dup(0), "w")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGPROF, _out_of_time)
-    logging.disable(logging.CRITICAL)
+
+    def prepare() -> None:
+        signal.signal(signal.SIGPROF, _out_of_time)
+        _warm_up()
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
     def compare(answer: str, gold: str) -> str:
         return limited(answer, gold, cpu_seconds)
 
-    try:
-        _warm_up()
-    except Exception as error:
-        _say(results, f"{type(error).__name__}: {error}")
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    _say(results, "ready")
-    for line in jobs:
-        answer, golds = json.loads(line)
-        _say(results, judge(answer, golds, compare))
+    serve(prepare, lambda job: [judge(job[0], job[1], compare), resident_bytes()])
 
 
 def limited(answer: str, gold: str, cpu_seconds: float) -> str:
@@ -125,17 +105,3 @@ def _warm_up() -> None:
 
 def _out_of_time(signum: int, frame: FrameType | None) -> None:
     raise _OutOfTimeError
-
-
-def _say(results: TextIO, outcome: str) -> None:
-    print(json.dumps([outcome, resident_bytes()]), file=results, flush=True)
-
-
-def resident_bytes() -> int:
-    """Memory that this process holds now.
-
-    Not ``ru_maxrss``: exec keeps that of the process before, here a fork of the caller, which in
-    training holds gigabytes.
-    """
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -2,7 +2,10 @@
 
 import pytest
 
+from tests.alfworld_games import official_games
 from tests.holderpo.grading.math_files import SHARED
+
+__all__ = ["official_games", "real_folder"]
 
 
 @pytest.fixture(scope="session")

@@ -236,7 +236,8 @@ def test_mathematics_interrupted_resumed_and_evaluated(math_data, tmp_path, ende
 
     out = tmp_path / "evaluation"
     command = [
-        *[*MAIN[:2], "recipe.holderpo.evaluate", f"--model={run_dir}", f"--data={math_data}"],
+        *[*MAIN[:2], "recipe.holderpo.evaluate", "math"],
+        *[f"--model={run_dir}", f"--data={math_data}"],
         *["--sets", "math500", "--sampling", "math500", "temperature=1", "samples=2", "k=2"],
         *["--seeds", "0", "1", "--max-tokens", "32", "--device", "cpu", f"--out={out}"],
     ]

@@ -203,6 +203,14 @@ class GameMemory:
         self._games.move_to_end(key)
         return game
 
+    def has_translation(self, data: Mapping[str, str]) -> bool:
+        """Whether a game is on disk, so that no process need translate it.
+
+        Args:
+            data: content of its file.
+        """
+        return self._disk.read("game", data["pddl_domain"], data["pddl_problem"]) is not None
+
     def _grammar(self, text: str) -> Grammar:
         kept = self._disk.read("grammar", text)
         if kept is not None:

@@ -1,1 +1,1 @@
-"""``python -m recipe.holderpo.evaluate``: a checkpoint on benchmarks."""
+"""``python -m recipe.holderpo.evaluate``: a model on benchmarks, and agents on panels of games."""

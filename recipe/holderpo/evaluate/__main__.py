@@ -1,265 +1,50 @@
-r"""Evaluate a model on benchmarks of mathematics.
+"""Evaluate a model: ``python -m recipe.holderpo.evaluate math ...`` or ``... alfworld ...``.
 
-    python -m recipe.holderpo.evaluate --model <folder, hub name, run or checkpoint> \
-        --panel table2 --out outputs/evaluate/mine
-
-Answers come from vLLM and go, graded, to ``<out>/<set>.jsonl`` one by one; the same command goes on
-where it was cut off. The table is in ``<out>/report.md`` and on the screen, the numbers are in
-``<out>/summary.json``. Data: ``python -m data_prep.<set>``.
+Each command has its own ``--help``, and loads only what it needs itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
-import json
-import os
+import importlib
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import rich.console
-
-from holderpo.benchmarks.panels import PANELS, SETS
-from holderpo.benchmarks.records import (
-    read_records,
-    remove_cut_off_line,
-    write_settings,
-)
-from holderpo.benchmarks.score_tables import print_report, to_json, to_markdown
-from holderpo.benchmarks.scores import PanelResult, SetResult, average_panel, score_set
-from holderpo.studies.results import installed_versions
-from holderpo.whole_files import write_whole
-from recipe.holderpo.evaluate.answers import Records, make_answers, records_path, regrade
-from recipe.holderpo.evaluate.evaluation_plan import (
-    GRADE,
-    ZERO,
-    Answer,
-    EvaluationPlan,
-    PlanError,
-    check_settings,
-    make_plan,
-)
-from recipe.holderpo.evaluate.generation import CPU, CUDA, DTYPES
-from recipe.holderpo.run.console import Console
-
-LOG_FILE = "run.log"
-REPORT_FILE = "report.md"
-SUMMARY_FILE = "summary.json"
-# Until all answers are: scores of two rules would be mixed after an interruption.
-_UNFINISHED = "unknown until --regrade is finished"
-
-
-def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m recipe.holderpo.evaluate",
-        description="Evaluate a model on benchmarks of mathematics. The same command goes on where "
-        "it was cut off.",
-    )
-    add = parser.add_argument
-    add("--model", required=True, help="Hugging Face folder, hub name, or run or checkpoint folder")
-    add("--revision", help="of the hub")
-    add("--panel", nargs="+", default=[], help=f"sets of a table: {', '.join(PANELS)}")
-    add("--sets", nargs="+", default=[], help=f"further sets, greedy: {', '.join(SETS)}")
-    add("--data", type=Path, default=Path("data"), help="folder of the sets (default: data)")
-    add("--out", type=Path, required=True, help="folder for everything")
-    add("--seeds", nargs="+", type=int, default=[0], help="of sampled answers (default: 0)")
-    add("--max-tokens", type=int, help="longest answer (default: 3000)")
-    add(
-        "--sampling",
-        nargs="+",
-        action="append",
-        default=[],
-        metavar=("SET", "KEY=VALUE"),
-        help="change a set, or all: temperature, top_p, samples, k (of pass@k, as 1,8), max_tokens",
-    )
-    add("--limit", type=int, help="only the first problems of each set")
-    add(
-        "--truncated",
-        choices=[ZERO, GRADE],
-        default=ZERO,
-        help="what a cut off answer is worth: zero, as in training, or what the grader says",
-    )
-    add("--regrade", action="store_true", help="grade the answers that are there anew")
-    add("--device", choices=[CPU, CUDA], help="default: cuda if there is a GPU")
-    add(
-        "--dtype",
-        choices=DTYPES,
-        help="default: float32 on cpu, auto on cuda, which is the checkpoint's",
-    )
-    add("--max-model-len", type=int, help="of prompt and answer (default: the model's positions)")
-    add("--max-num-seqs", type=int, default=256, help="answers at a time (default: %(default)s)")
-    add("--tensor-parallel-size", type=int, default=1, help="GPUs (default: %(default)s)")
-    add("--gpu-memory-utilization", type=float, help="share of a GPU's memory (default: 0.9)")
-    add("--check", action="store_true", help="check, say what would be done, and stop")
-    return parser.parse_args(command_line)
+PROGRAM = "python -m recipe.holderpo.evaluate"
+_ROOM = "recipe.holderpo.evaluate"
+COMMANDS = {
+    "math": (f"{_ROOM}.math.math_command", "a model on benchmarks of mathematics"),
+    "alfworld": (f"{_ROOM}.alfworld.alfworld_command", "an agent on whole panels of ALFWorld"),
+}
 
 
 def main(command_line: Sequence[str] | None = None) -> int:
-    """Evaluate; returns 0, 1 after a failure, 2 for bad input, 130 after an interrupt."""
-    arguments = parse_arguments(command_line)
-    began = time.monotonic()
-    try:
-        plan = make_plan(arguments)
-        if arguments.check:
-            announce(plan, read_all(plan))
-            return 0
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        with locked(arguments.out):
-            if plan.model.actor is not None:
-                print(f"exporting {plan.model.actor} to {plan.model.path}", flush=True)
-                plan.model.export()
-                check_settings(plan)
-            return evaluate(plan, began)
-    except PlanError as error:
-        print("The evaluation cannot be run:", file=sys.stderr)
-        print("\n".join(f"  {problem}" for problem in error.problems), file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("evaluate: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    """Run the command that the first word names; returns its exit status, 2 if there is none."""
+    words = list(sys.argv[1:] if command_line is None else command_line)
+    if words and words[0] in COMMANDS:
+        module, _ = COMMANDS[words[0]]
+        return int(importlib.import_module(module).main(words[1:]))
+    if words and words[0] in ("-h", "--help"):
+        _parser().print_help()
+        return 0
+    wrong = f"{words[0]!r} is no command" if words else "no command"
+    # An option alone says nothing of the command; these are the benchmarks' and the games' own.
+    likely = "alfworld --policy" if "--policy" in words else "math --model"
+    print(
+        f"evaluate: {wrong}; give {' or '.join(COMMANDS)} first, as in: evaluate {likely} ...",
+        file=sys.stderr,
+    )
+    return 2
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One evaluation at a time writes into a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PlanError([f"--out: another evaluation writes to {folder} now"]) from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def read_all(plan: EvaluationPlan) -> Records:
-    """The answers that are there, by set.
-
-    Args:
-        plan: of the evaluation.
-
-    Returns:
-        All records of the plan's sets, also those that are not wanted now.
-
-    Raises:
-        PlanError: for broken files, all of them.
-    """
-    records, problems = {}, []
-    for name in plan.samplings:
-        try:
-            records[name] = read_records(records_path(plan, name))
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise PlanError(problems)
-    return records
-
-
-def missing(plan: EvaluationPlan, records: Records) -> list[Answer]:
-    """The answers still to be made, in order."""
-    return [
-        answer
-        for name in plan.samplings
-        for answer in plan.answers(name)
-        if answer.key not in records[name]
-    ]
-
-
-def announce(plan: EvaluationPlan, records: Records) -> None:
-    """Print what will be done."""
-    wanted = sum(sum(1 for _ in plan.answers(name)) for name in plan.samplings)
-    left = len(missing(plan, records))
-    print(f"model      {plan.model.path}, {plan.dtype} on {plan.device}")
-    for name, sampling in plan.samplings.items():
-        print(f"set        {name}: {len(plan.problems(name))} problems, {sampling}")
-    print(f"answers    {wanted}, of which {wanted - left} are there")
-    print(f"output     {plan.arguments.out}")
-    for note in plan.notes:
-        print(f"note       {note}")
-    sys.stdout.flush()
-
-
-def evaluate(plan: EvaluationPlan, began: float) -> int:
-    """Make the missing answers and the report.
-
-    Args:
-        plan: checked, its folder locked.
-        began: when this command did, by ``time.monotonic``.
-
-    Returns:
-        The exit status.
-    """
-    for name in plan.samplings:
-        remove_cut_off_line(records_path(plan, name))
-    records = read_all(plan)
-    if plan.arguments.regrade:
-        settings = plan.settings()
-        for of_set in settings["sets"].values():
-            of_set["truncated"] = _UNFINISHED
-        write_settings(plan.arguments.out, settings)
-        regrade(plan, records)
-    write_settings(plan.arguments.out, plan.settings())
-    announce(plan, records)
-    console = Console(plan.arguments.out / LOG_FILE)
-    try:
-        if answers := missing(plan, records):
-            make_answers(plan, answers, records, console)
-        report(plan, records, console, began)
-    except KeyboardInterrupt:
-        console.fail("interrupted; the same command goes on from here")
-        return 130
-    except Exception as error:
-        console.fail_with(error)
-        return 1
-    return 0
-
-
-def report(plan: EvaluationPlan, records: Records, console: Console, began: float) -> None:
-    """Write the table and the numbers.
-
-    Args:
-        plan: of the evaluation.
-        records: with every answer that is wanted.
-        console: for the table.
-        began: when this command did, by ``time.monotonic``.
-    """
-    results: list[SetResult] = []
-    for name, sampling in plan.samplings.items():
-        wanted = [records[name][answer.key] for answer in plan.answers(name)]
-        suspects = plan.benchmarks[name].suspects
-        results += score_set(name, sampling, wanted, suspects=suspects)
-    panels = [average_panel(PANELS[name], results) for name in dict.fromkeys(plan.arguments.panel)]
-    out = plan.arguments.out
-    write_whole(out / REPORT_FILE, to_markdown(plan.model.path, results, panels, plan.notes))
-    summary = summarize(plan, results, panels) | {"seconds": round(time.monotonic() - began, 1)}
-    write_whole(out / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    print_report(rich.console.Console(file=console.screen), results, panels, plan.notes)
-    console.say(f"table      {out / REPORT_FILE}\nnumbers    {out / SUMMARY_FILE}")
-
-
-def summarize(
-    plan: EvaluationPlan, results: Sequence[SetResult], panels: Sequence[PanelResult]
-) -> dict[str, Any]:
-    """All numbers with what they were made of."""
-    from recipe.holderpo.checks.versions import current_commit
-
-    return {
-        **to_json(results, panels),
-        "notes": plan.notes,
-        "settings": plan.settings(),
-        "limit": plan.arguments.limit,
-        "versions": installed_versions(),
-        "commit": current_commit(),
-    }
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Evaluate a model. The same command goes on where it was cut off."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, (_, about) in COMMANDS.items():
+        commands.add_parser(name, help=f"{about}; see {name} --help")
+    return parser
 
 
 if __name__ == "__main__":

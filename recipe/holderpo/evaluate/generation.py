@@ -39,6 +39,8 @@ class EngineSettings:
     """GPUs that share the model."""
     gpu_memory_utilization: float | None
     """Share of a GPU's memory that vLLM may use; None is the default."""
+    batch_invariant: bool = False
+    """Whether an answer does not depend on what else is under way; for GPUs, and slower."""
 
 
 class Request(NamedTuple):
@@ -101,6 +103,8 @@ def make_engine(settings: EngineSettings) -> Any:
         vLLM's synchronous engine.
     """
     prepare_process(settings.device)
+    if settings.batch_invariant:
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"
     from vllm import LLM
 
     if settings.device == CPU:
@@ -141,23 +145,45 @@ def generate(engine: Any, requests: Sequence[Request]) -> Iterator[list[Completi
     Yields:
         What was finished in one step of the engine, if anything.
     """
+    for number, request in enumerate(requests):
+        add_request(engine, number, request)
+    while engine.has_unfinished_requests():
+        if finished := step(engine):
+            yield finished
+
+
+def add_request(engine: Any, number: int, request: Request) -> None:
+    """Let vLLM begin an answer with its next step.
+
+    Args:
+        engine: from :func:`make_engine`.
+        number: of the request, which its answer has too.
+        request: the answer to generate.
+    """
     from vllm import SamplingParams, TokensPrompt
 
-    for number, request in enumerate(requests):
-        parameters = SamplingParams(
-            temperature=request.sampling.temperature,
-            top_p=request.sampling.top_p,
-            seed=request.seed,
-            max_tokens=request.max_tokens,
-            stop=list(request.stop),
-            include_stop_str_in_output=True,
-        )
-        prompt = TokensPrompt(prompt_token_ids=request.prompt)
-        engine.add_request(str(number), prompt, parameters)
-    while engine.has_unfinished_requests():
-        finished = [output for output in engine.step() if output.finished]
-        if finished:
-            yield [_completion(output) for output in finished]
+    parameters = SamplingParams(
+        temperature=request.sampling.temperature,
+        top_p=request.sampling.top_p,
+        seed=request.seed,
+        max_tokens=request.max_tokens,
+        stop=list(request.stop),
+        include_stop_str_in_output=True,
+    )
+    prompt = TokensPrompt(prompt_token_ids=request.prompt)
+    engine.add_request(str(number), prompt, parameters)
+
+
+def step(engine: Any) -> list[Completion]:
+    """One token more for every answer under way.
+
+    Args:
+        engine: from :func:`make_engine`.
+
+    Returns:
+        The answers that are finished by it.
+    """
+    return [_completion(output) for output in engine.step() if output.finished]
 
 
 def _completion(output: Any) -> Completion:

@@ -51,12 +51,13 @@ class Model:
         return {"path": self.path, "fingerprint": fingerprint(Path(self.path)), "hub": None}
 
 
-def locate_model(text: str, revision: str | None) -> Model:
+def locate_model(text: str, revision: str | None, option: str = "--model") -> Model:
     """Find a model.
 
     Args:
         text: as on the command line.
         revision: of the hub.
+        option: what names the model on the command line.
 
     Returns:
         Where it is.
@@ -67,25 +68,25 @@ def locate_model(text: str, revision: str | None) -> Model:
     folder = Path(text).expanduser()
     if not folder.exists():
         if not _HUB_NAME.fullmatch(text):
-            raise ValueError(f"--model: {text} is not there; give a folder or a name on the hub")
+            raise ValueError(f"{option}: {text} is not there; give a folder or a name on the hub")
         return Model(text, revision, None)
     if revision is not None:
         raise ValueError(f"--revision: {revision!r} is for names on the hub; {text} is a folder")
     if not folder.is_dir():
-        raise ValueError(f"--model: {text} is a file; give the folder it is in")
+        raise ValueError(f"{option}: {text} is a file; give the folder it is in")
     try:
         actor = find_actor(folder)
     except ValueError as error:
-        raise ValueError(f"--model: {error}") from error
+        raise ValueError(f"{option}: {error}") from error
     if actor is not None:
         folder = actor / HUGGINGFACE
         if is_exported(actor):
             actor = None
         elif problems := checkpoint_problems(actor):
-            raise ValueError(f"--model: {'; '.join(problems)}")
+            raise ValueError(f"{option}: {'; '.join(problems)}")
     elif not (folder / "config.json").exists() or not has_weights(folder):
         raise ValueError(
-            f"--model: {text} has no config.json with weights and no checkpoint; give a Hugging "
+            f"{option}: {text} has no config.json with weights and no checkpoint; give a Hugging "
             "Face folder, or a run's folder, its checkpoints, or one global_step_N"
         )
     return Model(str(folder), None, actor)

@@ -37,6 +37,8 @@ _ACTORS = {
     "SimpleStorageUnit": "TransferQueue storage",
     "GlobalRequestLoadBalancer": "load balancer of the vLLM servers",
 }
+# Ray brings them back, and whoever needs them goes on.
+_HEALING = ("EnvironmentWorker",)
 _NAMES = {
     "VLLM::EngineCor": "vLLM engine",
     "VLLM::": "vLLM worker",
@@ -239,14 +241,15 @@ class Watch:
         context = ray.get_runtime_context()
         for key, actor in _actors(context.get_job_id()).items():
             address, reason = actor["Address"], None
+            kind = actor["ActorClassName"].rsplit(".", 1)[-1]
             if actor["State"] == "ALIVE" and address["NodeID"] == context.get_node_id():
                 self._count_in(actor["Pid"])
-                reason = self._reason_of_silence(actor["Pid"])
+                if kind not in _HEALING:
+                    reason = self._reason_of_silence(actor["Pid"])
             elif actor["State"] == "DEAD" and key not in self._dead_actors:
                 self._dead_actors.add(key)
                 reason = _reason(actor["DeathCause"])
             if reason is not None:
-                kind = actor["ActorClassName"].rsplit(".", 1)[-1]
                 name = next((_ACTORS[k] for k in _ACTORS if kind.startswith(k)), kind)
                 yield f"{name} (pid {actor['Pid']}{reason})"
 

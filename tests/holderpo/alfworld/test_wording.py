@@ -2,7 +2,11 @@
 
 import pytest
 
+from holderpo.alfworld.actions import parse_action
+from holderpo.alfworld.engine import Engine
+from holderpo.alfworld.episode import Episode
 from holderpo.alfworld.wording import in_new_wording, in_own_wording
+from tests.alfworld_games import needs_alfworld
 
 # A game of each kind, standing before a desk with a mug in hand.
 OLD = ("go to bed 1", "inventory", "look", "put mug 1 in/on desk 1")
@@ -55,3 +59,26 @@ def test_other_commands_have_one_wording(admissible):
 
 def test_the_newer_wording_of_either_kind():
     assert {in_new_wording(OLD[-1]), in_new_wording(NEW[-1])} == {"move mug 1 to desk 1"}
+
+
+@needs_alfworld
+def test_a_game_of_each_kind_is_won_in_the_wording_of_the_other(official_games, generated_games):
+    engine = Engine(facts=True)
+    games = {
+        official_games["pick"]: "move {} to {}",
+        generated_games["pick_and_place_simple"]: "put {} in {}",
+    }
+    for game, wording in games.items():
+        episode = Episode(game, engine=engine, expert_seed=0)
+        turn, num_reworded = episode.reset(), 0
+        while not turn.done:
+            command = turn.expert_action
+            verb, *words = command.split()
+            if verb in ("put", "move"):
+                command = wording.format(" ".join(words[:2]), " ".join(words[3:]))
+                assert command not in turn.admissible
+                num_reworded += 1
+            action = parse_action(f"<think></think><action>{command}</action>", turn.admissible)
+            turn = episode.step(action.command)
+        assert turn.won
+        assert num_reworded == 1

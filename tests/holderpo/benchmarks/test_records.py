@@ -1,4 +1,4 @@
-"""Answers on disk: whole lines only, and never of two kinds in one folder."""
+"""Answers on disk: whole lines only."""
 
 import json
 from dataclasses import replace
@@ -7,6 +7,7 @@ import pytest
 
 from holderpo.benchmarks import records
 from holderpo.benchmarks.records import Record
+from holderpo.records_folder import remove_cut_off_line
 
 ONE = Record("math500", 3, 0, 0, "é \u2028 \\boxed{1}\r\n", "stop", 12, "1", "correct", 1.0)
 TWO = replace(ONE, index=4, answer=None, status="no_answer", score=0.0, finish_reason="length")
@@ -28,7 +29,7 @@ def test_a_line_cut_off_by_a_kill_is_no_answer_and_is_removed(tmp_path, cut):
     path = tmp_path / "math500.jsonl"
     path.write_bytes((records.to_line(ONE) + records.to_line(TWO)).encode()[:-cut])
     assert list(records.read_records(path)) == [ONE.key]
-    records.remove_cut_off_line(path)
+    remove_cut_off_line(path)
     assert path.read_bytes() == records.to_line(ONE).encode()
     with path.open("a", encoding="utf-8") as file:
         file.write(records.to_line(TWO))
@@ -53,44 +54,3 @@ def test_broken_and_repeated_lines_name_file_and_line(tmp_path, line):
     path.write_text(f"{records.to_line(ONE)}{line.strip()}\n")
     with pytest.raises(ValueError, match=r"math500\.jsonl, line 2: "):
         records.read_records(path)
-
-
-SETTINGS = {
-    "model": {"path": "/a", "fingerprint": "f"},
-    "engine": {"dtype": "float32"},
-    "sets": {"math500": {"temperature": 0.0, "max_tokens": 3000}},
-}
-
-
-def test_other_settings_are_refused_by_name(tmp_path):
-    assert records.settings_conflicts(tmp_path / "new", SETTINGS) == []
-    records.write_settings(tmp_path / "new", SETTINGS)
-    other = {
-        "model": {"path": "/b", "fingerprint": "g"},
-        "engine": {"dtype": "float32"},
-        "sets": {"math500": {"temperature": 0.0, "max_tokens": 512}},
-    }
-    fingerprint, tokens = records.settings_conflicts(tmp_path / "new", other)
-    assert "model.fingerprint is 'f' there and 'g' here; give another --out" in fingerprint
-    assert "sets.math500.max_tokens is 3000 there and 512 here" in tokens
-
-
-def test_a_model_that_was_moved_and_further_sets_are_no_conflict(tmp_path):
-    records.write_settings(tmp_path, SETTINGS)
-    more = {
-        **SETTINGS,
-        "model": {"path": "/moved", "fingerprint": "f"},
-        "sets": {"amc": {"temperature": 0.0, "max_tokens": 3000}},
-    }
-    assert records.settings_conflicts(tmp_path, more) == []
-    records.write_settings(tmp_path, more)
-    stored = json.loads((tmp_path / records.SETTINGS_FILE).read_text())
-    assert list(stored["sets"]) == ["math500", "amc"]
-    assert stored["model"]["path"] == "/moved"
-
-
-def test_answers_of_unknown_settings_are_refused(tmp_path):
-    records.write_records(tmp_path / "math500.jsonl", [ONE])
-    assert "no evaluation.json" in records.settings_conflicts(tmp_path, SETTINGS)[0]
-    (tmp_path / records.SETTINGS_FILE).write_text("{")
-    assert "broken" in records.settings_conflicts(tmp_path, SETTINGS)[0]

@@ -6,6 +6,7 @@ import json
 import pytest
 import rich.console
 
+from holderpo import bootstrap
 from holderpo.benchmarks import score_tables, scores
 from holderpo.benchmarks.panels import GREEDY, PANELS, SETS, Entry, Panel, Sampling
 from holderpo.benchmarks.pass_at_k import pass_at_k
@@ -351,7 +352,7 @@ def test_every_kind_of_interval_has_a_mark_that_is_explained():
     results = full_results()
     panels = [average_panel(PANELS["table2"], results)]
     kinds = {score.interval_kind for result in results for score in result.scores}
-    assert kinds == {scores.WILSON, scores.BOOTSTRAP}
+    assert kinds == {bootstrap.WILSON, bootstrap.BOOTSTRAP}
     assert set(score_tables.MARKS) == kinds | {score_tables.PANEL_INTERVAL}
     explained = " ".join(score_tables.explain(results, panels))
     assert "W is Wilson's, B of the bootstrap, S made of the sets'" in explained

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from holderpo.benchmarks.panels import Sampling, parse_change, plan_sets
-from holderpo.benchmarks.records import settings_conflicts
-from recipe.holderpo.evaluate.benchmark_data import (
+from holderpo.records_folder import settings_conflicts
+from recipe.holderpo.evaluate.engine_options import (
+    choose_device,
+    choose_dtype,
+    load_tokenizer,
+    longest_context,
+)
+from recipe.holderpo.evaluate.evaluation_folder import PlanError, out_problems
+from recipe.holderpo.evaluate.generation import Request
+from recipe.holderpo.evaluate.math.benchmark_data import (
     Benchmark,
     Problem,
     prompt_tokens,
     read_benchmark,
 )
-from recipe.holderpo.evaluate.generation import CPU, CUDA, Request
 from recipe.holderpo.evaluate.weights import Model, locate_model
 
 ZERO, GRADE = "zero", "grade"
 _LISTED = 5
-
-
-class PlanError(ValueError):
-    """An evaluation that cannot be run."""
-
-    def __init__(self, problems: list[str]) -> None:
-        """Keep the problems.
-
-        Args:
-            problems: a sentence each.
-        """
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ class EvaluationPlan:
     """What should be known beside the numbers."""
 
     def settings(self) -> dict[str, Any]:
-        """What makes the answers; see :mod:`holderpo.benchmarks.records`."""
+        """What makes the answers; see :mod:`holderpo.records_folder`."""
         return {
             "model": self.model.identity(),
             "engine": {"device": self.device, "dtype": self.dtype, "context": self.context},
@@ -168,7 +161,7 @@ def make_plan(arguments: argparse.Namespace) -> EvaluationPlan:
         model = locate_model(arguments.model, arguments.revision)
     except ValueError as error:
         problems.append(str(error))
-    device, wrong = _device(arguments)
+    device, wrong = choose_device(arguments)
     problems += wrong
     if problems:
         raise PlanError(problems)
@@ -203,32 +196,7 @@ def _argument_problems(arguments: argparse.Namespace) -> Iterator[str]:
             yield f"--{name.replace('_', '-')}: {value}; give 1 or more"
     if len(set(arguments.seeds)) < len(arguments.seeds):
         yield f"--seeds: {arguments.seeds}; give each once"
-    if arguments.out.exists() and not arguments.out.is_dir():
-        yield f"--out: {arguments.out} is a file; give a folder"
-
-
-def _device(arguments: argparse.Namespace) -> tuple[str, list[str]]:
-    """The device, and what does not go with it."""
-    import torch
-
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    device: str = arguments.device or (CUDA if num_gpus else CPU)
-    wanted, share = arguments.tensor_parallel_size, arguments.gpu_memory_utilization
-    if device == CUDA and not num_gpus:
-        return device, ["--device: cuda, but torch sees no GPU here; give --device cpu"]
-    problems = []
-    if device == CPU and share is not None:
-        problems.append(f"--gpu-memory-utilization: {share} has no effect on a CPU; leave it out")
-    elif share is not None and not 0 < share <= 1:
-        problems.append(f"--gpu-memory-utilization: {share}; give a share above 0 and up to 1")
-    most = num_gpus if device == CUDA else 1
-    if wanted > most:
-        problems.append(
-            f"--tensor-parallel-size: {wanted}, but there "
-            + (f"are {most} GPUs" if device == CUDA else "is a CPU")
-            + f"; give at most {most}"
-        )
-    return device, problems
+    yield from out_problems(arguments.out)
 
 
 def _with_model(
@@ -239,14 +207,7 @@ def _with_model(
     benchmarks: Mapping[str, Benchmark],
 ) -> EvaluationPlan:
     """What needs the model's configuration and tokenizer."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(model.path, revision=model.revision)
-        tokenizer = AutoTokenizer.from_pretrained(model.path, revision=model.revision)
-    except (OSError, ValueError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise PlanError([f"--model: {model.path} cannot be loaded ({why})"]) from error
+    config, tokenizer = load_tokenizer("--model", model)
     needs_chat = [
         name
         for name, benchmark in benchmarks.items()
@@ -259,7 +220,7 @@ def _with_model(
                 f"{', '.join(needs_chat)} need; prepare them with --template qwen_math"
             ]
         )
-    context = _context(arguments, model, config)
+    context = longest_context(arguments.max_model_len, model, config)
     prompts = {
         name: {
             problem.index: prompt_tokens(tokenizer, problem)
@@ -274,33 +235,13 @@ def _with_model(
         arguments=arguments,
         model=model,
         device=device,
-        dtype=arguments.dtype or ("float32" if device == CPU else "auto"),
+        dtype=choose_dtype(arguments, device),
         context=context,
         samplings=samplings,
         benchmarks=benchmarks,
         prompts=prompts,
         notes=[*_notes(arguments, samplings, prompts, context), *_rows_notes(benchmarks)],
     )
-
-
-def _context(arguments: argparse.Namespace, model: Model, config: Any) -> int:
-    text_config = config.get_text_config()
-    positions: int | None = getattr(text_config, "max_position_embeddings", None)
-    wanted: int | None = arguments.max_model_len
-    allowed = os.environ.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1"
-    scaled = "factor" in (getattr(text_config, "rope_scaling", None) or {})
-    if wanted is None and positions is None:
-        raise PlanError([f"--max-model-len: {model.path} does not say its length; give it"])
-    if wanted and positions and wanted > positions and not (allowed or scaled):
-        raise PlanError(
-            [
-                f"--max-model-len: {wanted}, but {model.path} has {positions} positions; give at "
-                "most that, or set VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
-            ]
-        )
-    context = wanted or positions
-    assert context is not None
-    return context
 
 
 def _room_problems(prompts: Mapping[str, Mapping[int, list[int]]], context: int) -> Iterator[str]:

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from holderpo.benchmarks.records import TRUNCATED, Record, to_line, write_records
 from holderpo.grading import Status, grade_many
-from recipe.holderpo.evaluate.evaluation_plan import ZERO, Answer, EvaluationPlan
-from recipe.holderpo.evaluate.generation import Completion, EngineSettings, generate, make_engine
+from recipe.holderpo.evaluate.engine_options import engine_settings
+from recipe.holderpo.evaluate.generation import Completion, generate, make_engine
+from recipe.holderpo.evaluate.math.evaluation_plan import ZERO, Answer, EvaluationPlan
 from recipe.holderpo.run.console import Console
 
 # Of each set, by key.
@@ -35,15 +36,12 @@ def make_answers(
         console: for the bar.
     """
     engine = make_engine(
-        EngineSettings(
-            model=plan.model.path,
-            revision=plan.model.revision,
+        engine_settings(
+            plan.arguments,
+            plan.model,
             device=plan.device,
             dtype=plan.dtype,
             max_model_len=plan.longest_tokens,
-            max_num_seqs=plan.arguments.max_num_seqs,
-            tensor_parallel_size=plan.arguments.tensor_parallel_size,
-            gpu_memory_utilization=plan.arguments.gpu_memory_utilization,
         )
     )
     bar = tqdm(

@@ -1,0 +1,381 @@
+"""Episodes in the environment workers, from the side of whoever plays them.
+
+A group is made once, by :meth:`EnvironmentGroup.start`; it can be sent to other processes, such as
+agent loop workers. There is no barrier: every step is a call of its own, which waits at most for
+the steps queued in its worker. An episode knows its game and its commands, so what a killed or
+stuck worker has lost is played again, with the same texts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from holderpo.alfworld.turns import Outcome, Turn
+from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
+from recipe.holderpo.alfworld.environment_counts import add_up, to_metrics
+from recipe.holderpo.alfworld.environment_worker import EnvironmentWorker, Reply
+
+# Between two looks at a worker that has not answered.
+_LOOK_SECONDS = 5.0
+# Ray brings a dead actor back in a few seconds, on a busy machine in many.
+_COMES_BACK_SECONDS = 120.0
+_PAUSE_SECONDS = 0.5
+# Many calls at a time, all but one of which wait for the engine process.
+_MAX_CONCURRENCY = 1000
+
+logger = logging.getLogger(__name__)
+
+
+class EnvironmentStartError(RuntimeError):
+    """Environment workers do not start."""
+
+
+class EpisodeFailedError(RuntimeError):
+    """An episode cannot go on, whatever the agent does.
+
+    Attributes:
+        reason: one line.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason.
+
+        Args:
+            reason: one line.
+        """
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Worker:
+    """One worker, as this process knows it."""
+
+    def __init__(self, handle: Any, stall_seconds: float) -> None:
+        self.handle = handle
+        self._stall_seconds = stall_seconds
+        self._pid: int | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self.num_deaths = 0
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method, and kill the worker if it does not answer pings meanwhile.
+
+        Args:
+            method: of the worker.
+            arguments: of the method.
+
+        Returns:
+            What the method returns.
+
+        Raises:
+            RayActorError: the worker died; Ray brings it back, without its episodes.
+        """
+        answer = asyncio.ensure_future(getattr(self.handle, method).remote(*arguments))
+        try:
+            while True:
+                done, _ = await asyncio.wait([answer], timeout=_LOOK_SECONDS)
+                if done:
+                    return answer.result()
+                if self._looking is None or self._looking.done():
+                    self._looking = asyncio.create_task(self._look())
+                await asyncio.wait([answer, self._looking], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            answer.cancel()
+
+    async def comes_back(self) -> None:
+        """Wait until Ray has brought the worker back, and count its death."""
+        deadline = time.monotonic() + _COMES_BACK_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                pid = await asyncio.wait_for(self.handle.ping.remote(), left)
+            except RayActorError:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            except TimeoutError:
+                return
+            else:
+                # All its episodes come by here.
+                self.num_deaths += pid != self._pid
+                self._pid = pid
+                return
+
+    async def _look(self) -> None:
+        """Kill the worker if it does not answer."""
+        ping = asyncio.ensure_future(self.handle.ping.remote())
+        done, _ = await asyncio.wait([ping], timeout=self._stall_seconds)
+        if done:
+            if ping.exception() is None:  # Of a dead worker the call itself fails.
+                self._pid = ping.result()
+            return
+        ping.cancel()
+        logger.warning(
+            "an environment worker has not answered for %g s and is replaced", self._stall_seconds
+        )
+        ray.kill(self.handle, no_restart=False)
+
+
+class EnvironmentGroup:
+    """The environment workers of a run."""
+
+    def __init__(self, handles: list[Any], settings: EnvironmentSettings) -> None:
+        """Of workers that have been started; see :meth:`start`.
+
+        Args:
+            handles: of Ray.
+            settings: of the workers.
+        """
+        self.workers = [_Worker(handle, settings.stall_seconds) for handle in handles]
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+
+    @classmethod
+    def start(cls, settings: EnvironmentSettings) -> EnvironmentGroup:
+        """Start the workers and wait until their engines are ready.
+
+        Args:
+            settings: of the workers.
+
+        Returns:
+            The group. Ray must be initialised.
+
+        Raises:
+            ValueError: Ray has not enough CPUs.
+            EnvironmentStartError: a worker does not start, or not in time.
+        """
+        num_workers = settings.fit(ray.available_resources().get("CPU", 0.0))
+        remote = ray.remote(EnvironmentWorker)
+        options = {
+            "num_cpus": settings.cpus_per_worker,
+            "max_restarts": -1,
+            "max_concurrency": _MAX_CONCURRENCY,
+            "scheduling_strategy": "SPREAD",
+        }
+        handles = [remote.options(**options).remote(settings.engine) for _ in range(num_workers)]
+        group = cls(handles, settings)
+        try:
+            group._wait_until_ready()
+        except BaseException:
+            group.close()
+            raise
+        return group
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent elsewhere without its counts, which are this process's."""
+        return EnvironmentGroup, ([worker.handle for worker in self.workers], self.settings)
+
+    def episode(
+        self,
+        game_file: Path,
+        key: int,
+        *,
+        max_steps: int = 50,
+        expert_seed: int | None = None,
+    ) -> GroupEpisode:
+        """An episode, not yet started.
+
+        Args:
+            game_file: ``game.tw-pddl`` of the game, there on every machine with workers.
+            key: chooses the worker; episodes of one GRPO group share it, so that their game is
+                translated once.
+            max_steps: limit of steps.
+            expert_seed: lets the expert watch.
+
+        Returns:
+            The episode.
+        """
+        return GroupEpisode(self, game_file, key, max_steps=max_steps, expert_seed=expert_seed)
+
+    async def prepare(self, game_file: Path, key: int) -> None:
+        """Translate a game ahead of its reset, while other things go on.
+
+        Args:
+            game_file: as of :meth:`episode`.
+            key: as of :meth:`episode`.
+        """
+        try:
+            await self.worker_of(key).call("prepare", game_file)
+        except RayActorError:
+            pass  # The reset finds out.
+
+    def worker_of(self, key: int) -> _Worker:
+        """The worker that a key chooses."""
+        return self.workers[key % len(self.workers)]
+
+    async def metrics(self) -> dict[str, float]:
+        """What happened since the last call, as ``env/...``; of restarts those of this process."""
+        calls = [worker.call("counts") for worker in self.workers]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        counts, self.counts = self.counts, Counter()
+        for worker in self.workers:
+            counts["worker_death"] += worker.num_deaths
+            worker.num_deaths = 0
+        return to_metrics(add_up(one for one in answers if not isinstance(one, BaseException))) | {
+            "env/worker_death_count": counts["worker_death"],
+            "env/episode_restart_count": counts["restart"],
+            "env/episode_failed_count": counts["failed"],
+        }
+
+    def close(self) -> None:
+        """End the workers and their processes."""
+        for worker in self.workers:
+            ray.kill(worker.handle)
+        self.workers = []
+
+    def _wait_until_ready(self) -> None:
+        limit = self.settings.engine.start_seconds
+        pending = [worker.handle.ready.remote() for worker in self.workers]
+        ready, late = ray.wait(pending, num_returns=len(pending), timeout=_start_limit(limit))
+        if late:
+            raise EnvironmentStartError(
+                f"{len(late)} of {len(pending)} environment workers are not ready after "
+                f"{_start_limit(limit):g} s; give fewer num_workers, or more start_seconds"
+            )
+        for problem in filter(None, ray.get(ready)):
+            raise EnvironmentStartError(f"environment worker: {problem}")
+
+
+def _start_limit(seconds: float) -> float:
+    """Of an actor that starts its process twice, the second time with twice the limit."""
+    return 3 * seconds
+
+
+class GroupEpisode:
+    """One episode in a worker; used by one coroutine at a time."""
+
+    def __init__(
+        self,
+        group: EnvironmentGroup,
+        game_file: Path,
+        key: int,
+        *,
+        max_steps: int,
+        expert_seed: int | None,
+    ) -> None:
+        """As :meth:`EnvironmentGroup.episode`.
+
+        Args:
+            group: that plays it.
+            game_file: of the game.
+            key: chooses the worker.
+            max_steps: limit of steps.
+            expert_seed: lets the expert watch.
+        """
+        self.game_file = game_file
+        self.num_restarts = 0
+        self.outcome: Outcome | None = None
+        self._group = group
+        self._key = key
+        self._max_steps = max_steps
+        self._expert_seed = expert_seed
+        self._num_losses = 0
+        self._slot = uuid.uuid4().hex
+        self._actions: list[str] = []
+        self._turn: Turn | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """How many commands there were."""
+        return len(self._actions)
+
+    async def reset(self) -> Turn:
+        """Start, or start again from the beginning.
+
+        Returns:
+            The first turn.
+
+        Raises:
+            EpisodeFailedError: the game cannot be played, or its process is lost again and again.
+        """
+        self._actions, self._turn, self.outcome, self._num_losses = [], None, None, 0
+        return self._after(await self._restored())
+
+    async def step(self, action: str) -> Turn:
+        """Send a command.
+
+        Args:
+            action: as of :meth:`holderpo.alfworld.episode.Episode.step`.
+
+        Returns:
+            The turn after it.
+
+        Raises:
+            RuntimeError: the episode was not reset, or is over.
+            EpisodeFailedError: its process is lost again and again.
+        """
+        if self._turn is None or self._turn.done:
+            over = "not started" if self._turn is None else f"over ({self.outcome})"
+            raise RuntimeError(f"episode: {over}; call reset() first")
+        if self.outcome is not None:
+            raise RuntimeError(f"episode: over ({self.outcome}); call reset() first")
+        reply = await self._ask("step", self._slot, action)
+        self._actions.append(action)
+        if reply.turn is None:
+            self._restart(reply)
+            return self._after(await self._restored())
+        return self._after(reply.turn)
+
+    async def close(self) -> None:
+        """Give the slot to others; the episode may be anywhere."""
+        try:
+            await self._group.worker_of(self._key).call("close_slot", self._slot)
+        except RayActorError:
+            pass  # It has lost the slot already.
+
+    def _after(self, turn: Turn) -> Turn:
+        self._turn = turn
+        if turn.done:
+            self.outcome = Outcome.WON if turn.won else Outcome.STEP_LIMIT
+        return turn
+
+    async def _restored(self) -> Turn:
+        """Play the game from its beginning to the last command."""
+        while True:
+            reply = await self._ask(
+                "reset",
+                self._slot,
+                self.game_file,
+                self._max_steps,
+                self._expert_seed,
+                self._actions,
+            )
+            if reply.turn is not None:
+                return reply.turn
+            self._restart(reply)
+
+    async def _ask(self, method: str, *arguments: Any) -> Reply:
+        """Call the worker; its death is a reply, after it has come back."""
+        worker = self._group.worker_of(self._key)
+        try:
+            reply: Reply = await worker.call(method, *arguments)
+        except RayActorError as error:
+            reply = Reply(None, "died", f"the environment worker died: {_first_line(error)}")
+            await worker.comes_back()
+        return reply
+
+    def _restart(self, reply: Reply) -> None:
+        """Count a restart of the episode, or raise that there have been enough.
+
+        That another episode has had the process replaced does not count against this one.
+        """
+        is_own = reply.lost != "replaced"
+        if reply.lost and (not is_own or self._num_losses < self._group.settings.max_restarts):
+            self._num_losses += is_own
+            self.num_restarts += 1
+            self._group.counts["restart"] += 1
+            return
+        self.outcome = Outcome.FAILED
+        self._group.counts["failed"] += 1
+        again = f", {self._num_losses + 1} times" if self._num_losses else ""
+        raise EpisodeFailedError(f"{self.game_file}: {reply.message}{again}")
+
+
+def _first_line(error: Exception) -> str:
+    return next(filter(None, str(error).splitlines()), type(error).__name__)

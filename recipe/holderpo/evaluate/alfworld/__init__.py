@@ -1,0 +1,1 @@
+"""Whole panels of ALFWorld: plan, policies, episodes, command."""

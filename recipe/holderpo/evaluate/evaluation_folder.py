@@ -1,0 +1,88 @@
+"""What the commands share around an evaluation: its folder, its lock, its exit status."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOG_FILE = "run.log"
+REPORT_FILE = "report.md"
+SUMMARY_FILE = "summary.json"
+
+
+class PlanError(ValueError):
+    """An evaluation that cannot be run."""
+
+    def __init__(self, problems: list[str]) -> None:
+        """Keep the problems.
+
+        Args:
+            problems: a sentence each.
+        """
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One evaluation at a time writes into a folder.
+
+    Args:
+        folder: made if it is not there.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        PlanError: if another evaluation writes there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PlanError([f"--out: another evaluation writes to {folder} now"]) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def out_problems(out: Path) -> Iterator[str]:
+    """What is wrong with ``--out``.
+
+    Args:
+        out: as given.
+
+    Yields:
+        A sentence, if anything is.
+    """
+    if out.exists() and not out.is_dir():
+        yield f"--out: {out} is a file; give a folder"
+
+
+def exit_status(evaluation: Callable[[], int]) -> int:
+    """Run an evaluation, and say in a few lines why it ended early.
+
+    Args:
+        evaluation: returns its own exit status.
+
+    Returns:
+        That, or 1 after a failure, 2 for bad input, 130 after an interrupt.
+    """
+    try:
+        return evaluation()
+    except PlanError as error:
+        print("The evaluation cannot be run:", file=sys.stderr)
+        print("\n".join(f"  {problem}" for problem in error.problems), file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("evaluate: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130

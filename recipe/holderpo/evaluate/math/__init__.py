@@ -1,0 +1,1 @@
+"""Benchmarks of mathematics: plan, data, answers, command."""
