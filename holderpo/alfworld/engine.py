@@ -29,15 +29,20 @@ class EngineThreadError(RuntimeError):
     """The engine was called from a second thread of its process."""
 
 
-def default_cache_folder() -> Path:
-    """Where translated games and the stripped library are kept.
+def default_cache_folder() -> Path | None:
+    """Where translated games are kept.
 
     Returns:
-        ``holderpo/alfworld`` in the user's cache folder (``XDG_CACHE_HOME``, or ``~/.cache``).
+        ``holderpo/alfworld`` in the user's cache folder (``XDG_CACHE_HOME``, or ``~/.cache``);
+        ``None``, with a warning, for a user without a home.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard asks to ignore relative paths.
-    folder = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    try:
+        # The standard asks to ignore relative paths.
+        folder = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        _warn_once("cache_folder: this user has no home; set XDG_CACHE_HOME to keep translations")
+        return None
     return folder / "holderpo" / "alfworld"
 
 

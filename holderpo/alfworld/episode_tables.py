@@ -34,22 +34,13 @@ def panel_sheets(panel: PanelScore) -> list[Sheet]:
     sheets = [
         Sheet(
             f"Success on {panel.name}@{panel.digest}",
-            ["task", "games", "episodes", "failed", "success", "95 %", ""],
+            ["task", "games", "episodes", "failed", "no room", "success", "95 %"],
             [_success_cells(group) for group in groups],
             broken=["task"],
         ),
         Sheet(
             "Steps and turns",
-            [
-                "task",
-                "steps",
-                "of won",
-                "return",
-                "cut off",
-                "malformed",
-                "inadmissible",
-                "no room",
-            ],
+            ["task", "steps", "of won", "return", "cut off", "malformed", "inadmissible"],
             [_turn_cells(group) for group in groups],
             broken=["task"],
         ),
@@ -74,18 +65,22 @@ def panel_sheets(panel: PanelScore) -> list[Sheet]:
 
 
 def _success_cells(group: GroupScore) -> list[str]:
-    interval = group.interval
     return [
         group.name,
-        str(group.num_games)
-        if group.num_played_games == group.num_games
-        else f"{group.num_played_games} of {group.num_games}",
+        str(group.num_games),
         str(group.num_episodes),
         str(group.num_failed),
+        str(group.outcomes.get(Outcome.LENGTH, 0)),
         _percent(group.success),
-        _NONE if interval is None else f"{_percent(interval.low)} to {_percent(interval.high)}",
-        _MARKS.get(group.interval_kind, ""),
+        _interval(group),
     ]
+
+
+def _interval(group: GroupScore) -> str:
+    if group.interval is None:
+        return _NONE
+    low, high = map(_percent, group.interval)
+    return f"{low}-{high} {_MARKS[group.interval_kind]}"
 
 
 def _turn_cells(group: GroupScore) -> list[str]:
@@ -97,7 +92,6 @@ def _turn_cells(group: GroupScore) -> list[str]:
         _percent(group.truncated),
         _percent(group.malformed),
         _percent(group.inadmissible),
-        str(group.outcomes.get(Outcome.LENGTH, 0)),
     ]
 
 
@@ -124,14 +118,15 @@ def explain_panel(panel: PanelScore, games: Sequence[Game]) -> list[str]:
 
 def _explain(panel: PanelScore, games: Sequence[Game]) -> Iterator[str]:
     yield (
-        "Success: the engine's goal held within the steps allowed, percent; mean over games. "
-        f"Intervals: W is Wilson's; B are percentiles of {NUM_RESAMPLES} bootstrap resamples of "
-        "the games, each with all its passes."
+        "Success: the engine's goal held within the steps allowed; percent, mean over games. No "
+        "room: episodes, among those not won, whose next prompt did not fit. Intervals: W is "
+        f"Wilson's; B are percentiles of {NUM_RESAMPLES} bootstrap resamples of the games, each "
+        "with all its passes."
     )
     yield (
-        "Steps: mean over episodes, of all and of those won. Cut off: responses at the limit of "
-        "tokens; malformed and inadmissible: by the action; all three as percent of turns. No "
-        "room: episodes that ended because the next prompt did not fit."
+        "Steps: mean over episodes, of all and of those won. Return: mean reward, penalties taken "
+        "off. Cut off: responses at the limit of tokens; malformed and inadmissible: by their "
+        "action; all three as percent of turns."
     )
     if panel.spread is not None:
         yield (

@@ -12,7 +12,8 @@ ships gets stuck or fails; here
 - it has no limit of steps: the shipped wrapper fails for good after 200;
 - where it knows nothing to do, or nothing that is admissible, it looks around, then tries any
   command;
-- a command that changes nothing leaves its advice as it is, so it can watch another player;
+- a command that changes nothing leaves its advice as it is, so it can watch another player (one
+  who holds what fits nowhere near the place it came from is told to bring it back there for ever);
 - its random draws are its own.
 """
 

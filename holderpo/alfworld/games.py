@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from holderpo.alfworld.game_facts import Wording, wins_without_put, wording_of
 from holderpo.alfworld.split_folders import (
@@ -59,6 +59,22 @@ class Game:
     wins_without_put: bool
     """Whether it can be won without the last action, see :mod:`holderpo.alfworld.game_facts`."""
 
+    def __post_init__(self) -> None:
+        """Refuse what describes no game.
+
+        Raises:
+            ValueError: names the fields.
+        """
+        _refuse(
+            self,
+            path=str(self.path).split("/")[0] == self.split and ".." not in self.path.split("/"),
+            task_type=self.task_type in TASK_TYPES,
+            scene=type(self.scene) is int and self.scene >= 0,
+            sha256=isinstance(self.sha256, str),
+            wording=self.wording in get_args(Wording),
+            wins_without_put=isinstance(self.wins_without_put, bool),
+        )
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -74,6 +90,22 @@ class Manifest:
     filtered: Mapping[str, int] = field(default_factory=dict)
     """Trial folders that are no games, by key of ``FILTERS``."""
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what lists no split.
+
+        Raises:
+            ValueError: names the fields.
+        """
+        _refuse(
+            self,
+            split=all(game.split == self.split for game in self.games),
+            games=bool(self.games),
+            alfworld_version=isinstance(self.alfworld_version, str | None),
+            filtered=self.filtered.keys() <= FILTERS.keys()
+            and all(type(count) is int for count in self.filtered.values()),
+            warnings=all(isinstance(warning, str) for warning in self.warnings),
+        )
 
     @functools.cached_property
     def digest(self) -> str:
@@ -97,6 +129,11 @@ class Manifest:
             The game file.
         """
         return self.folder / game.path
+
+
+def _refuse(record: Game | Manifest, **right: bool) -> None:
+    if wrong := [name for name, is_right in right.items() if not is_right]:
+        raise ValueError(f"{', '.join(wrong)} of a {type(record).__name__.lower()}: cannot be so")
 
 
 def collect_games(folder: Path, split: str) -> Manifest:
@@ -291,7 +328,7 @@ def read_manifest(path: Path) -> Manifest:
             folder=path.absolute().parent / entry["folder"],
             games=tuple(Game(**game) for game in entry["games"]),
             alfworld_version=entry["alfworld_version"],
-            filtered=entry["filtered"],
+            filtered=dict(entry["filtered"]),
             warnings=tuple(entry["warnings"]),
         )
         same = manifest.digest == entry["digest"] and manifest.counts == entry["counts"]
@@ -299,7 +336,7 @@ def read_manifest(path: Path) -> Manifest:
         raise ValueError(f"manifest: {path}: {error.strerror}; {_REMAKE}") from error
     except KeyError as error:
         raise ValueError(f"manifest: {path} lacks {error}; {_REMAKE}") from error
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"manifest: {path} is no manifest ({error}); {_REMAKE}") from error
     if not same:
         raise ValueError(f"manifest: {path}: its digest is not that of its games; {_REMAKE}")

@@ -1,5 +1,6 @@
 """Text of others on a terminal."""
 
+import itertools
 import sys
 import unicodedata
 
@@ -34,8 +35,13 @@ def test_new_lines_stay_only_where_they_are_wanted():
     assert printable("one\ntwo\r\n", keep_lines=True) == "one\ntwo\\r\n"
 
 
-def test_no_character_at_all_acts_on_a_terminal():
-    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+def test_no_character_of_any_kind_acts_on_a_terminal():
+    planes = (
+        range(0x20000),
+        range(0xE0000, 0xE1000),
+        range(sys.maxunicode - 9, sys.maxunicode + 1),
+    )
+    everything = "".join(map(chr, itertools.chain(*planes)))
     shown = printable(everything)
     assert not {unicodedata.category(character)[0] for character in set(shown)} & {"C"}
     # All of it can be printed.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +20,15 @@ from tests.alfworld_games import needs_alfworld
 pytestmark = needs_alfworld
 
 
-@pytest.fixture(scope="module", params=["fast", "stock"])
-def engine(request, tmp_path_factory):
-    return Engine(fast=request.param == "fast", cache_folder=tmp_path_factory.mktemp("cache"))
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    return {"fast": Engine(cache_folder=folder), "stock": Engine(fast=False)}
+
+
+@pytest.fixture
+def engine(engines):
+    return engines["fast"]
 
 
 @pytest.fixture
@@ -70,8 +77,17 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_game_is_one_line_that_names_it(engine, game, official_games, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(("fast", kind) for kind in BROKEN),
+        *(("stock", kind) for kind in ("unreachable goal", "declared twice", "half a grammar")),
+    ],
+)
+def test_a_broken_game_is_one_line_that_names_it(
+    engines, name, game, official_games, tmp_path, kind
+):
+    engine = engines[name]
     change, said = BROKEN[kind]
     path = tmp_path / "game.tw-pddl"
     path.write_text(json.dumps(change(game)))
@@ -145,6 +161,7 @@ def test_a_second_thread_is_refused_and_one_after_the_end_of_the_first_is_not(of
 def test_a_thread_may_use_the_engine_after_the_one_before_it_has_ended():
     code = """
 import threading
+from pathlib import Path
 from holderpo.alfworld.engine import Engine
 thread = threading.Thread(target=Engine, kwargs={"cache_folder": None})
 thread.start()
@@ -177,3 +194,13 @@ def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert default_cache_folder() == tmp_path / "home" / ".cache" / "holderpo" / "alfworld"
+
+
+def test_a_user_without_a_home_is_told_that_nothing_is_kept(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.warns(RuntimeWarning, match="no home; set XDG_CACHE_HOME"):
+        assert default_cache_folder() is None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,19 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Names
         help="episodes at a time; changes the time, not the episodes (default: %(default)s)",
     )
     add("--workers", type=int, help="processes with games (default: one for four CPUs, up to 8)")
-    of_model = parser.add_argument_group("of a model")
-    add = of_model.add_argument
+    _add_model_options(parser.add_argument_group("of a model"))
+    add("--check", action="store_true", help="check, say what would be done, and stop")
+    add(
+        "--show",
+        metavar="EPISODE",
+        help="print an episode of --out, and stop: its number or path, then @ and the pass if it "
+        "is not the first, as 12@2",
+    )
+    return parser.parse_args(command_line)
+
+
+def _add_model_options(options: argparse._ArgumentGroup) -> None:
+    add = options.add_argument
     add(
         "--temperature",
         type=float,
@@ -110,19 +121,10 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Names
         "episodes however many are played at a time (default: on a GPU)",
     )
     add_engine_options(
-        of_model,
+        options,
         length=f"{PROMPT_TOKENS} and --max-tokens, or the model's positions if these are fewer",
         at_a_time="responses at a time",
     )
-    add = parser.add_argument
-    add("--check", action="store_true", help="check, say what would be done, and stop")
-    add(
-        "--show",
-        metavar="EPISODE",
-        help="print an episode of --out, and stop: its number or path, then @ and the pass if it "
-        "is not the first, as 12@2",
-    )
-    return parser.parse_args(command_line)
 
 
 def main(command_line: Sequence[str] | None = None) -> int:
@@ -223,12 +225,14 @@ def evaluate(plan: PanelPlan, began: float) -> int:
             del episodes[key]
         write_episodes(out / EPISODES_FILE, episodes.values())
     console = Console(out / LOG_FILE)
+    environment: dict[str, float] = {}
     try:
         if missing := [one for one in plan.wanted if one.key not in episodes]:
             from recipe.holderpo.evaluate.alfworld.playing import play_missing
 
-            play_missing(plan, missing, episodes, console)
-        return report(plan, episodes, console, began)
+            environment = play_missing(plan, missing, episodes, console)
+        seconds = round(time.monotonic() - began, 1)
+        return report(plan, episodes, console, {"environment": environment, "seconds": seconds})
     except KeyboardInterrupt:
         console.fail("interrupted; the same command goes on from here")
         return 130
@@ -237,14 +241,16 @@ def evaluate(plan: PanelPlan, began: float) -> int:
         return 1
 
 
-def report(plan: PanelPlan, episodes: Episodes, console: Console, began: float) -> int:
+def report(
+    plan: PanelPlan, episodes: Episodes, console: Console, this_time: Mapping[str, Any]
+) -> int:
     """Write the table and the numbers.
 
     Args:
         plan: of the evaluation.
         episodes: with every one that is wanted.
         console: for the table.
-        began: when this command did, by ``time.monotonic``.
+        this_time: what is known of this command alone.
 
     Returns:
         The exit status: 1 if episodes failed.
@@ -275,11 +281,13 @@ def report(plan: PanelPlan, episodes: Episodes, console: Console, began: float) 
         "task_types": list(plan.task_types),
         "versions": installed_versions(),
         "commit": current_commit(),
-        "seconds": round(time.monotonic() - began, 1),
+        "this_command": this_time,
     }
     write_whole(out / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     print_panel(rich.console.Console(file=console.screen), panel, games, plan.notes)
+    success = "none" if panel.whole.success is None else f"{100 * panel.whole.success:.1f} %"
     console.say(f"table      {out / REPORT_FILE}\nnumbers    {out / SUMMARY_FILE}")
+    console.say(f"result     {panel.metric_prefix}/success {success}")
     if panel.failed:
         console.fail(
             f"failed: {len(panel.failed)} of {len(plan.wanted)} episodes, in the environment; the "

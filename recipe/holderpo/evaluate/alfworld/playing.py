@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -30,7 +30,7 @@ from recipe.holderpo.run.console import Console
 
 def play_missing(
     plan: PanelPlan, missing: Sequence[WantedEpisode], episodes: Episodes, console: Console
-) -> None:
+) -> dict[str, float]:
     """Play episodes; each is on disk when it is over.
 
     Args:
@@ -38,6 +38,9 @@ def play_missing(
         missing: the episodes.
         episodes: to which they are added.
         console: for the bar.
+
+    Returns:
+        What became of the environments, as ``env/...``.
     """
     out = plan.arguments.out
     bar = tqdm(
@@ -64,15 +67,18 @@ def play_missing(
             max_steps=plan.arguments.max_steps,
             seed=plan.arguments.seed,
         )
-        asyncio.run(
-            play_panel(
-                match,
-                group,
-                missing,
-                side_by_side=plan.arguments.side_by_side,
-                on_finished=keep,
-            )
-        )
+        return asyncio.run(_play(match, group, missing, plan.arguments.side_by_side, keep))
+
+
+async def _play(
+    match: Match,
+    group: EnvironmentGroup,
+    missing: Sequence[WantedEpisode],
+    side_by_side: int,
+    keep: Callable[[EpisodeRecord, Transcript], None],
+) -> dict[str, float]:
+    await play_panel(match, group, missing, side_by_side=side_by_side, on_finished=keep)
+    return await group.metrics()
 
 
 @contextmanager

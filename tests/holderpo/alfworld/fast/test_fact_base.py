@@ -100,3 +100,11 @@ def test_the_facts_of_a_beginning_are_not_changed():
     facts.remove(("at", ("tool",)), ("t1",))
     assert list(facts) == []
     assert list(FactBase(groups, list)) == [(("at", ("tool",)), ("t1",))]
+
+
+def test_a_thing_bound_as_another_type_fits_no_fact():
+    # As in textworld, where a variable of another type is another variable.
+    facts = FactBase({("at", ("knife",)): (("k1",),)}, lambda _: [("at", ("knife",))])
+    condition = (("at", (("a", "tool"),)),)
+    assert list(facts.matches(condition, {("a", "tool"): ("k1", "knife")}))
+    assert not list(facts.matches(condition, {("a", "tool"): ("k1", "tool")}))
