@@ -7,6 +7,8 @@ ships gets stuck or fails; here
   policy looks for ``move`` alone, which older files do not know;
 - it is told ``put ...`` of an object put down: it takes its hand for full otherwise, and never
   finds the second of two objects;
+- it examines a receptacle that stands where it is already, since the engine refuses to go there:
+  the policy asks for it again and again;
 - it has no limit of steps: the shipped wrapper fails for good after 200;
 - where it knows nothing to do, or nothing that is admissible, it looks around, then tries any
   command; where that happens again and again, it forgets what it believes and searches anew;
@@ -60,7 +62,7 @@ class Expert:
         self._room = ""
         self._random_state = random.Random(seed).getstate()
         self._admissible: tuple[str, ...] = ()
-        self._advice = _LOOK
+        self._advice = self._wanted = _LOOK
 
     def first(self, state: GameState) -> str:
         """What to do after a reset.
@@ -90,11 +92,13 @@ class Expert:
         if last_command not in self._admissible:
             return self._advice
         self._admissible = _commands(state)
-        own = in_own_wording(self._answer(state, last_command), self._admissible)
-        if own in self._admissible:
-            self._advice = own
-        else:
-            self._advice = _LOOK
+        is_followed = last_command == self._advice
+        self._wanted = self._answer(state, self._wanted if is_followed else last_command)
+        self._advice = in_own_wording(self._wanted, self._admissible)
+        if self._advice not in self._admissible:
+            self._advice = self._wanted.replace("go to ", "examine ", 1)
+        if self._advice not in self._admissible:
+            self._advice = self._wanted = _LOOK
             self._count_lost()
         return self._advice
 
