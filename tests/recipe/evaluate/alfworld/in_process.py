@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import signal
 from collections import Counter
 from contextlib import contextmanager
 
@@ -58,7 +59,7 @@ class InProcessEpisode:
         await self.group.wait()
         self.group.num_steps += 1
         if self.group.num_steps == self.group.interrupt_after:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         if self.game_file in self.group.broken and self.episode.num_steps == self.group.fails_at:
             self.num_restarts = 2
             raise EpisodeFailedError(f"{self.game_file}: no answer")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pytest
 
@@ -89,8 +90,11 @@ def test_a_model_plays(run, model, tmp_path):
     assert "A prompt may have 2048 tokens" in (tmp_path / "out/report.md").read_text()
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_was(run, model, tmp_path):
+def test_an_interrupted_evaluation_goes_on_where_it_was(run, model, tmp_path, request):
     options = ["--device", "cpu", "--side-by-side", "2", "--passes", "2"]
+    # Whoever runs the tests may ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     status, *_ = run(*options, policy=model, group=InProcessGroup(interrupt_after=40))
     assert status == 130
     path = tmp_path / "out" / "episodes.jsonl"
