@@ -11,7 +11,7 @@ ships gets stuck or fails; here
   the policy asks for it again and again;
 - it has no limit of steps: the shipped wrapper fails for good after 200;
 - where it knows nothing to do, or nothing that is admissible, it looks around, then tries any
-  command; where that happens again and again, it forgets what it believes and searches anew;
+  command;
 - a command that changes nothing leaves its advice as it is, so it can watch another player (one
   who holds what fits nowhere near the place it came from is told to bring it back there for ever);
 - its random draws are its own.
@@ -33,15 +33,13 @@ if TYPE_CHECKING:
     from textworld.core import GameState
 
 _LOOK = "look"
-# That the policy has no answer, or none that is admissible, before it begins anew.
-_LOST_TIMES = 10
 
 
 class Expert:
     """Says what to do next in one episode; runs in the process of the engine.
 
     Attributes:
-        num_lost: how often the policy had no answer, or none that is admissible.
+        num_lost: how often the policy itself knew no answer.
     """
 
     def __init__(self, game_file: Path, seed: int) -> None:
@@ -57,9 +55,7 @@ class Expert:
             GameError: the task cannot be read.
         """
         self.num_lost = 0
-        self._game_file = game_file
         self._policy = _policy(game_file)
-        self._room = ""
         self._random_state = random.Random(seed).getstate()
         self._admissible: tuple[str, ...] = ()
         self._advice = self._wanted = _LOOK
@@ -74,8 +70,7 @@ class Expert:
             An admissible command.
         """
         self._admissible = _commands(state)
-        self._room = state["feedback"]
-        self._policy.observe(self._room)
+        self._policy.observe(state["feedback"])
         return self._advice
 
     def next(self, state: GameState, last_command: str) -> str:
@@ -99,7 +94,6 @@ class Expert:
             self._advice = self._wanted.replace("go to ", "examine ", 1)
         if self._advice not in self._admissible:
             self._advice = self._wanted = _LOOK
-            self._count_lost()
         return self._advice
 
     def _answer(self, state: Mapping[str, Any], last_command: str) -> str:
@@ -119,14 +113,8 @@ class Expert:
             except (IndexError, KeyError, NameError):
                 # How the policy says that it has seen no such receptacle, has nothing in hand, or
                 # takes the task for done.
-                self._count_lost()
+                self.num_lost += 1
                 return str(random.choice(seen["admissible_commands"]))
-
-    def _count_lost(self) -> None:
-        self.num_lost += 1
-        if self.num_lost % _LOST_TIMES == 0:
-            self._policy = _policy(self._game_file)
-            self._policy.observe(self._room)
 
     @contextlib.contextmanager
     def _own_draws(self) -> Iterator[None]:
