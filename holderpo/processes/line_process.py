@@ -21,6 +21,8 @@ from typing import Any
 _START_FAILURES = 3
 # One that was killed has failed in nothing; but there is an end to that too.
 START_ATTEMPTS = 12
+# After the system refused to make a process.
+_PAUSE_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -132,16 +134,21 @@ class LineProcess:
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         # A socket rather than pipes: sending has a limit too, should the process be stopped.
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-P", "-c", self._program],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            )
+        try:
+            self._channel, theirs = socket.socketpair()
+            with theirs:
+                self._process = process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", self._program],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                )
+        except OSError as error:
+            # No process, file or memory left to give; a moment later there may be.
+            time.sleep(_PAUSE_SECONDS)
+            return f"{error!r}", False
         if self.is_closed:
             process.kill()
         try:

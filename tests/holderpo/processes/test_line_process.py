@@ -1,11 +1,15 @@
 """One process and the lines that go to and from it; its faults are tested with the grader too."""
 
+import errno
 import os
 import signal
+import socket
+import subprocess
 import time
 
 import pytest
 
+from holderpo.processes import line_process
 from holderpo.processes.line_process import LineProcess, ProcessStartError
 
 PROGRAM = """
@@ -64,3 +68,19 @@ def test_a_program_that_does_not_start_says_why():
     process = LineProcess(program, name="helper", start_seconds=15)
     with pytest.raises(ProcessStartError, match=r"helper does not start: ZeroDivisionError"):
         process.start()
+
+
+@pytest.mark.parametrize("refused", ["socketpair", "Popen"])
+def test_a_system_that_makes_no_process_is_named_and_the_next_start_works(monkeypatch, refused):
+    def refuse(*_, **__):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    process = LineProcess(PROGRAM, name="helper", start_seconds=15)
+    with monkeypatch.context() as patch:
+        patch.setattr(line_process, "_PAUSE_SECONDS", 0.01)
+        patch.setattr(socket if refused == "socketpair" else subprocess, refused, refuse)
+        with pytest.raises(ProcessStartError, match=r"helper does not start: .*unavailable"):
+            process.start()
+    process.start()
+    assert process.exchange("a", 10)["length"] == 1
+    process.kill()
