@@ -38,10 +38,14 @@ def locked(folder: Path) -> Iterator[None]:
         Nothing.
 
     Raises:
-        PlanError: if another evaluation writes there.
+        PlanError: if it cannot be made, or another evaluation writes there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        why = f"{folder} cannot be used ({error.strerror}); give another folder"
+        raise PlanError([f"--out: {why}"]) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,7 +84,7 @@ def exit_status(evaluation: Callable[[], int]) -> int:
         print("The evaluation cannot be run:", file=sys.stderr)
         print("\n".join(f"  {problem}" for problem in error.problems), file=sys.stderr)
         return 2
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
