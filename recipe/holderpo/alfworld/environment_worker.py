@@ -53,7 +53,6 @@ class EnvironmentWorker:
         # A thread each: the processes end with the thread that starts them.
         self._queue = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._translator_queue = ThreadPoolExecutor(1, thread_name_prefix="translator")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._translations: dict[str, asyncio.Task[None]] = {}
         self._translates_ahead = settings.fast and settings.cache is not None
         self._counts = Counts()
@@ -90,7 +89,9 @@ class EnvironmentWorker:
         asked = time.monotonic()
         try:
             await self._translated(game_file)
-        except (EngineLostError, GameError) as error:
+        except EngineLostError as error:
+            return Reply(None, lost=error.cause, message=str(error))  # It is counted already.
+        except GameError as error:
             return self._failed(error)
 
         def reset() -> Turn:
@@ -139,13 +140,21 @@ class EnvironmentWorker:
             task = self._translations[key] = asyncio.create_task(self._translate(game_file))
         try:
             await asyncio.shield(task)
-        except (EngineLostError, GameError):
+        except Exception:
             # The next reset tries again.
             if self._translations.get(key) is task:
                 del self._translations[key]
             raise
 
     async def _translate(self, game_file: Path) -> None:
+        """Translate a game; a loss counts once, whoever waits for it."""
+        try:
+            await self._translate_new(game_file)
+        except EngineLostError as error:
+            self._counts.lost(error.cause)
+            raise
+
+    async def _translate_new(self, game_file: Path) -> None:
         if await self._is_translated(game_file):
             return
         loop = asyncio.get_running_loop()
@@ -158,14 +167,16 @@ class EnvironmentWorker:
             return game_memory(self._settings.cache).has_translation(read_game(game_file))
 
         limit = self._settings.reset_seconds
+        # A thread of its own: one that is stuck in a file system keeps no other waiting.
+        reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         try:
-            looking = asyncio.get_running_loop().run_in_executor(self._reader, look)
+            looking = asyncio.get_running_loop().run_in_executor(reader, look)
             return await asyncio.wait_for(looking, limit)
         except TimeoutError as error:
-            # Its thread is stuck in a file system.
-            self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
             message = f"reading the game took longer than {limit:g} s"
             raise EngineLostError("reset_timeout", message) from error
+        finally:
+            reader.shutdown(wait=False)
 
     async def _do(self, job: Callable[[], Turn], asked: float, kind: str) -> Reply:
         began = asked
