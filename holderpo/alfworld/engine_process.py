@@ -146,12 +146,13 @@ class EngineProcess:
             "game_file": str(game_file),
             "max_steps": max_steps,
             "expert_seed": expert_seed,
-            "actions": list(actions),
         }
-        limit = self._settings.reset_seconds + len(actions) * self._settings.step_seconds
-        turn = self._ask(job, limit, "reset_timeout")["turn"]
+        turn = Turn.from_json(self._ask(job, self._settings.reset_seconds, "reset_timeout")["turn"])
         self._slots.add(slot)
-        return Turn.from_json(turn)
+        # One by one, each with its own limit: should one of them hang, the others wait no longer.
+        for action in actions:
+            turn = self.step(slot, action)
+        return turn
 
     def step(self, slot: str, action: str) -> Turn:
         """Send a command to the episode in a slot.

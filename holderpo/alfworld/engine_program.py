@@ -53,7 +53,7 @@ class Slots:
         return {**reply, "bytes": resident_bytes()}
 
     def _reset(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Start a game in a slot, whatever was there, and do again what was done before."""
+        """Start a game in a slot, whatever was there."""
         self._close(job)
         game_file, watched = Path(job["game_file"]), job["expert_seed"] is not None
         engine = self._take_engine(game_file, facts=watched)
@@ -65,8 +65,6 @@ class Slots:
                 expert_seed=job["expert_seed"],
             )
             turn = episode.reset()
-            for action in job["actions"]:
-                turn = episode.step(action)
         except BaseException:
             self._idle.append(engine)
             raise

@@ -99,6 +99,32 @@ def test_a_stopped_process_costs_the_limit_of_a_step(cache, game):
     process.kill()
 
 
+def test_a_command_done_again_has_the_limit_of_a_step(game):
+    """However many there are: a command that hangs would keep all other episodes waiting."""
+    answers = """
+import json, time
+from holderpo.processes.line_program import serve
+turn = {"observation": "o", "admissible": [], "won": False, "done": False, "expert_action": None}
+
+def main(*_):
+    def answer(job):
+        if job.get("action") == "hang":
+            time.sleep(60)
+        return {"turn": turn, "bytes": 0}
+
+    serve(lambda: None, answer)
+"""
+    settings = EngineSettings(step_seconds=0.3, reset_seconds=1, cache_folder=None)
+    process = EngineProcess(settings, program=answers)
+    process.start()
+    began = time.monotonic()
+    with pytest.raises(EngineLostError, match=r"a step took longer than 0\.3 s") as raised:
+        process.reset("a", game, max_steps=50, actions=["look"] * 20 + ["hang"])
+    assert raised.value.cause == "step_timeout"
+    assert time.monotonic() - began < 3
+    process.kill()
+
+
 def test_a_reset_that_never_ends_costs_its_limit_and_the_next_works(cache, game, tmp_path):
     endless = tmp_path / "game.tw-pddl"
     os.mkfifo(endless)  # Nobody ever writes to it.
