@@ -112,6 +112,21 @@ def test_a_slow_reset_keeps_no_step_waiting(group, generated_games, tmp_path):
     assert metrics["env/episode_failed_count"] == 1
 
 
+def test_a_worker_answers_pings_however_many_calls_it_has(group, tmp_path):
+    endless = tmp_path / "game.tw-pddl"
+    os.mkfifo(endless)
+    worker = group.workers[0].handle
+
+    async def many():
+        calls = [asyncio.ensure_future(group.prepare(endless, 0)) for _ in range(1500)]
+        await asyncio.sleep(1)
+        pid = await asyncio.wait_for(worker.ping.remote(), 3)
+        await asyncio.gather(*calls)
+        return pid
+
+    assert asyncio.run(many())
+
+
 @pytest.mark.parametrize(
     "trouble", ["engine killed", "engine stopped", "actor killed", "actor stopped"]
 )

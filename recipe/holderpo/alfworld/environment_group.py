@@ -29,8 +29,9 @@ _LOOK_SECONDS = 5.0
 # Ray brings a dead actor back in a few seconds, on a busy machine in many.
 _COMES_BACK_SECONDS = 120.0
 _PAUSE_SECONDS = 0.5
-# Many calls at a time, all but one of which wait for the engine process.
-_MAX_CONCURRENCY = 1000
+# More calls at a time than there ever are, all but one of which wait for the engine process: a ping
+# that had to wait behind them would go unanswered.
+_MAX_CONCURRENCY = 1_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +103,13 @@ class _Worker:
             except TimeoutError:
                 return
             else:
-                # All its episodes come by here.
-                self.num_deaths += pid != self._pid
-                self._pid = pid
+                self._answered(pid, has_died=True)
                 return
+
+    def _answered(self, pid: int, *, has_died: bool = False) -> None:
+        """Count a death once, though all its episodes meet it, and perhaps a look before them."""
+        self.num_deaths += pid != self._pid and (has_died or self._pid is not None)
+        self._pid = pid
 
     async def _look(self) -> None:
         """Kill the worker if it does not answer."""
@@ -113,7 +117,7 @@ class _Worker:
         done, _ = await asyncio.wait([ping], timeout=self._stall_seconds)
         if done:
             if ping.exception() is None:  # Of a dead worker the call itself fails.
-                self._pid = ping.result()
+                self._answered(ping.result())
             return
         ping.cancel()
         logger.warning(
