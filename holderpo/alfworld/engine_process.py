@@ -73,6 +73,10 @@ class EngineProcess:
     """A process with many episodes, each in a slot; used by one thread, but for :meth:`close`.
 
     After an :class:`EngineLostError` all its slots are gone; the next reset starts another process.
+
+    Attributes:
+        resident_bytes: memory of the process after its last job.
+        num_found_dead: processes that ended between jobs, which no error tells of.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class EngineProcess:
         )
         self._slots: set[str] = set()
         self.resident_bytes = 0
+        self.num_found_dead = 0
 
     @property
     def pid(self) -> int | None:
@@ -109,6 +114,7 @@ class EngineProcess:
         if self._process.is_running:
             return
         self._slots.clear()
+        self.num_found_dead += self._process.pid is not None  # One that was killed has no number.
         try:
             self._process.start()
         except ProcessStartError as error:

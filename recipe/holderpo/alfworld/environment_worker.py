@@ -123,6 +123,9 @@ class EnvironmentWorker:
         """What happened since the last call."""
         counts, self._counts = self._counts, Counts()
         counts.resident_bytes = self._process.resident_bytes
+        for process in (self._process, self._translator):
+            counts.num["died"] += process.num_found_dead
+            process.num_found_dead = 0
         return counts
 
     async def close(self) -> None:

@@ -85,6 +85,18 @@ def test_a_killed_process_loses_all_its_episodes_and_restores_them_with_the_same
     assert process.pid != first
 
 
+def test_a_death_that_a_reset_finds_is_counted(process, game):
+    process.reset("a", game, max_steps=50)
+    before = process.num_found_dead
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    process.reset("b", game, max_steps=50)
+    assert process.num_found_dead == before + 1
+    process.kill()
+    process.reset("b", game, max_steps=50)
+    assert process.num_found_dead == before + 1, "a process that was killed for being late"
+
+
 def test_a_stopped_process_costs_the_limit_of_a_step(cache, game):
     process = EngineProcess(EngineSettings(step_seconds=0.5, cache_folder=cache))
     process.reset("a", game, max_steps=50)

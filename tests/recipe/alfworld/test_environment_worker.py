@@ -16,7 +16,7 @@ TURN = Turn("a room", ("look",), won=False, done=False)
 @pytest.fixture
 def worker(tmp_path):
     made = EnvironmentWorker(EngineSettings(reset_seconds=1, cache_folder=str(tmp_path / "cache")))
-    made._process = SimpleNamespace(reset=lambda *_, **__: TURN, resident_bytes=0)
+    made._process = SimpleNamespace(reset=lambda *_, **__: TURN, resident_bytes=0, num_found_dead=0)
     return made
 
 
@@ -35,7 +35,7 @@ def test_a_translator_that_is_lost_counts_once_however_many_wait_for_it(worker, 
     def lost(_):
         raise EngineLostError("died", "the engine process ended in a prepare")
 
-    worker._translator = SimpleNamespace(prepare=lost)
+    worker._translator = SimpleNamespace(prepare=lost, num_found_dead=0)
 
     async def several():
         replies = await asyncio.gather(*(reset(worker, game) for _ in range(8)))
@@ -64,3 +64,13 @@ def test_a_game_that_cannot_be_read_keeps_no_other_waiting(worker, game, tmp_pat
         pass  # Its thread can end.
     assert other.turn == TURN
     assert stuck.lost == "reset_timeout"
+
+
+def test_a_process_that_was_found_dead_is_counted_once(worker):
+    worker._process.num_found_dead = 2
+
+    async def twice():
+        return await worker.counts(), await worker.counts()
+
+    first, later = asyncio.run(twice())
+    assert (first.num["died"], later.num["died"]) == (2, 0)
