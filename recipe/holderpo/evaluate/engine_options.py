@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from recipe.holderpo.evaluate.evaluation_folder import PlanError
 from recipe.holderpo.evaluate.generation import CPU, CUDA, DTYPES, EngineSettings
 from recipe.holderpo.evaluate.weights import Model
+
+# Of options that are never left open.
+DEFAULTS: Mapping[str, int] = {"max_num_seqs": 256, "tensor_parallel_size": 1}
 
 
 def add_engine_options(
@@ -29,8 +33,9 @@ def add_engine_options(
         help="default: float32 on cpu, auto on cuda, which is the checkpoint's",
     )
     add("--max-model-len", type=int, help=f"of prompt and answer (default: {length})")
-    add("--max-num-seqs", type=int, default=256, help=f"{at_a_time} (default: %(default)s)")
-    add("--tensor-parallel-size", type=int, default=1, help="GPUs (default: %(default)s)")
+    for name, help_text in (("max_num_seqs", at_a_time), ("tensor_parallel_size", "GPUs")):
+        option, default = f"--{name.replace('_', '-')}", DEFAULTS[name]
+        add(option, type=int, default=default, help=f"{help_text} (default: %(default)s)")
     add("--gpu-memory-utilization", type=float, help="share of a GPU's memory (default: 0.9)")
 
 

@@ -28,6 +28,7 @@ from recipe.holderpo.evaluate.alfworld.wanted_episodes import (
     WantedEpisode,
     wanted_episodes,
 )
+from recipe.holderpo.evaluate.engine_options import DEFAULTS as ENGINE_DEFAULTS
 from recipe.holderpo.evaluate.engine_options import choose_device
 from recipe.holderpo.evaluate.evaluation_folder import PlanError, out_problems
 from recipe.holderpo.evaluate.weights import locate_model
@@ -243,8 +244,8 @@ def _notes(plan: PanelPlan) -> Iterator[str]:
             f"({', '.join(why)})."
         )
     if model is None:
-        for name in OF_A_MODEL:
-            if getattr(arguments, name) is not None:
+        for name in (*OF_A_MODEL, *ENGINE_DEFAULTS):
+            if getattr(arguments, name) != ENGINE_DEFAULTS.get(name):
                 yield f"--{name.replace('_', '-')} has no effect with --policy {plan.policy}."
     else:
         yield from model_notes(arguments, model)

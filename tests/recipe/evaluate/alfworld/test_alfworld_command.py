@@ -257,9 +257,11 @@ def test_a_model_without_a_chat_template_is_refused(run, tmp_path, capsys):
 
 
 def test_what_has_no_effect_is_said(run, model, capsys):
-    run("--check", "--temperature", "0.4", "--device", "cpu", "--batch-invariant")
+    options = ["--temperature", "0.4", "--device", "cpu", "--batch-invariant"]
+    run("--check", *options, "--max-num-seqs", "8", "--tensor-parallel-size", "2")
     shown = capsys.readouterr().out
-    for name in ("temperature", "device", "batch-invariant"):
+    names = ("temperature", "device", "batch-invariant", "max-num-seqs", "tensor-parallel-size")
+    for name in names:
         assert f"--{name} has no effect with --policy random." in shown
     run("--check", "--device", "cpu", "--passes", "3", "--batch-invariant", policy=model)
     shown = capsys.readouterr().out
