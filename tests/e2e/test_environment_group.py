@@ -139,7 +139,8 @@ def test_episodes_go_on_with_the_same_texts_after(trouble, group, generated_game
     async def with_trouble():
         episodes = [group.episode(file, 0) for file in files]
         playing = asyncio.gather(*(play(episode, 20, pause=0.2) for episode in episodes))
-        await asyncio.sleep(1.5)
+        while min(one.num_steps for one in episodes) < 3:  # Games may be new.
+            await asyncio.sleep(0.1)
         actor, engine = await worker.ping.remote(), (await worker.pids.remote())[0]
         os.kill({"actor": actor, "engine": engine}[which], sent)
         turns = await playing
