@@ -7,6 +7,8 @@ ships gets stuck or fails; here
   policy looks for ``move`` alone, which older files do not know;
 - it is told ``put ...`` of an object put down: it takes its hand for full otherwise, and never
   finds the second of two objects;
+- it examines a receptacle that stands where it is already, since the engine refuses to go there:
+  the policy asks for it again and again;
 - it has no limit of steps: the shipped wrapper fails for good after 200;
 - where it knows nothing to do, or nothing that is admissible, it looks around, then tries any
   command;
@@ -56,7 +58,7 @@ class Expert:
         self._policy = _policy(game_file)
         self._random_state = random.Random(seed).getstate()
         self._admissible: tuple[str, ...] = ()
-        self._advice = _LOOK
+        self._advice = self._wanted = _LOOK
 
     def first(self, state: GameState) -> str:
         """What to do after a reset.
@@ -85,8 +87,13 @@ class Expert:
         if last_command not in self._admissible:
             return self._advice
         self._admissible = _commands(state)
-        own = in_own_wording(self._answer(state, last_command), self._admissible)
-        self._advice = own if own in self._admissible else _LOOK
+        is_followed = last_command == self._advice
+        self._wanted = self._answer(state, self._wanted if is_followed else last_command)
+        self._advice = in_own_wording(self._wanted, self._admissible)
+        if self._advice not in self._admissible:
+            self._advice = self._wanted.replace("go to ", "examine ", 1)
+        if self._advice not in self._admissible:
+            self._advice = self._wanted = _LOOK
         return self._advice
 
     def _answer(self, state: Mapping[str, Any], last_command: str) -> str:
@@ -103,8 +110,9 @@ class Expert:
         with self._own_draws():
             try:
                 return str(self._policy.act(seen, 0, False, done))
-            except (IndexError, KeyError):
-                # How the policy says that it has seen no such receptacle, or has nothing in hand.
+            except (IndexError, KeyError, NameError):
+                # How the policy says that it has seen no such receptacle, has nothing in hand, or
+                # takes the task for done.
                 self.num_lost += 1
                 return str(random.choice(seen["admissible_commands"]))
 

@@ -49,6 +49,17 @@ def test_generated_games_of_all_types_are_won_in_theirs(engine, generated_games)
         assert "help" not in actions
 
 
+def test_a_receptacle_at_its_place_is_examined_and_then_opened(engine, official_games):
+    episode = Episode(official_games["clean"], engine=engine, expert_seed=0)
+    turn = episode.reset()
+    while turn.expert_action != "examine cabinet 4":
+        turn = episode.step(turn.expert_action)
+    assert "go to cabinet 4" not in turn.admissible
+    turn = episode.step(turn.expert_action)
+    assert turn.observation == "The cabinet 4 is closed."
+    assert turn.expert_action == "open cabinet 4"
+
+
 @pytest.mark.slow
 def test_large_official_games_are_won_with_time(engine, official_games):
     for name, game in official_games.items():
