@@ -33,8 +33,8 @@ class Slots:
 
     def warm_up(self) -> None:
         """Import textworld, which takes a second, before the first game waits for it."""
-        importlib.import_module("textworld.generator.game")
         self._idle.append(Engine(fast=self._fast, cache_folder=self._cache_folder))
+        importlib.import_module("textworld.generator.game")
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Do one job.
