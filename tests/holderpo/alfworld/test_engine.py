@@ -125,7 +125,7 @@ def test_without_its_packages_it_says_how_to_get_them(monkeypatch):
     )
     for fast in (True, False):
         with pytest.raises(
-            ModuleNotFoundError, match="^textworld: not installed; run `make setup-alfworld`$"
+            ModuleNotFoundError, match=r"^textworld: not installed; run `make setup-alfworld`$"
         ):
             Engine(fast=fast, cache_folder=None)
 

@@ -187,8 +187,8 @@ def _argument_problems(arguments: argparse.Namespace) -> Iterator[str]:
             yield f"--{name.replace('_', '-')}: {value}; give 1 or more"
     if arguments.out is not None:
         yield from out_problems(arguments.out)
-    if missing := missing_packages():
-        yield missing
+    if lacking := missing_packages():
+        yield lacking
     yield from model_problems(arguments)
     if arguments.workers is None or arguments.workers >= 1:
         try:
