@@ -10,6 +10,7 @@ import pytest
 from holderpo.alfworld import engine
 from holderpo.alfworld.engine import GameError
 from holderpo.alfworld.engine_process import EngineLostError, EngineProcess, EngineSettings
+from holderpo.alfworld.engine_program import Slots
 from holderpo.alfworld.episode import Episode
 from holderpo.alfworld.fast import known_sources
 from tests.alfworld_games import needs_alfworld
@@ -141,6 +142,23 @@ def test_a_slot_is_gone_after_a_broken_game_and_the_others_go_on(process, game, 
         process.step("a", "look")
     assert raised.value.cause == "replaced"
     assert process.step("b", "look").observation
+
+
+def test_a_fault_in_one_episode_leaves_the_others_and_is_told(game, monkeypatch):
+    slots = Slots(fast=True, cache_folder=None)
+    for slot in ("a", "b"):
+        job = {"do": "reset", "slot": slot, "game_file": str(game), "max_steps": 50}
+        assert "turn" in slots.answer({**job, "expert_seed": None, "actions": []})
+    step = {"do": "step", "slot": "a", "action": "look"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Episode, "step", lambda *_: {}["nothing\nat all"])
+        assert slots.answer(step)["error"] == r"KeyError: 'nothing\nat all'"
+    assert "KeyError: 'a'" in slots.answer(step)["error"]
+    assert "turn" in slots.answer({**step, "slot": "b"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Episode, "step", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            slots.answer({**step, "slot": "b"})
 
 
 def test_another_version_is_told_by_the_parent(monkeypatch):
