@@ -8,7 +8,6 @@ older split of 200, valid_train, is in some archives.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,12 +19,11 @@ from data_prep.alfworld_generator import MIXED, SPLITS, GeneratorSettings, gener
 from data_prep.alfworld_rooms import SIZES
 from data_prep.alfworld_tables import read_tables
 from data_prep.command import clear_errors
+from holderpo.alfworld.engine import missing_packages
 from holderpo.alfworld.games import Manifest, collect_games, write_manifest
 from holderpo.alfworld.split_folders import OFFICIAL_COUNTS, splits_below
 from holderpo.alfworld.tasks import TASK_TYPES
 from holderpo.sheets import WIDTH, Sheet, show
-
-_NEEDED = ("alfworld", "textworld", "fast_downward")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             options.run(options)
         except OSError as error:
-            raise ValueError(f"{error.filename}: {error.strerror}") from error
+            # A full disk names no file.
+            place = error.filename or options.folder
+            raise ValueError(f"{place}: {error.strerror}") from error
 
 
 def _add_official(parser: argparse.ArgumentParser) -> None:
@@ -145,8 +145,8 @@ def _generate(options: argparse.Namespace) -> None:
         valid_unseen=options.valid_unseen,
         logic=options.logic,
     )
-    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"{', '.join(missing)}: not installed; run `make setup-alfworld`")
+    if missing := missing_packages():
+        raise ValueError(missing)
     manifests, replaced = generate(options.folder, settings, read_tables())
     _report(options.folder, manifests)
     for reason, count in replaced.items():

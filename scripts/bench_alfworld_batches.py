@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tqdm import tqdm
 
 from holderpo.alfworld.engine import Engine
 from holderpo.alfworld.engine_process import EngineSettings
@@ -287,7 +288,8 @@ def measure(
                     layouts["stock, an actor each"] = functools.partial(
                         play_in_an_actor_each, batch
                     )
-                for name, play in layouts.items():
+                shown = tqdm(layouts.items(), desc=f"{size} episodes", disable=None)
+                for name, play in shown:
                     took = play()
                     rows.append(
                         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import sys
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from textworld.core import GameState
 
+# What plays games, by what is imported.
+_PACKAGES = ("alfworld", "textworld", "fast_downward")
 # What a game file must hold, all of it text.
 KEYS = ("pddl_domain", "pddl_problem", "grammar")
 
@@ -27,6 +30,31 @@ class GameError(Exception):
 
 class EngineThreadError(RuntimeError):
     """The engine was called from a second thread of its process."""
+
+
+def missing_packages() -> str | None:
+    """What games need and is not installed.
+
+    Returns:
+        The packages and what to run, in one line; none if nothing is missing.
+    """
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    return f"{', '.join(missing)}: not installed; run `make setup-alfworld`" if missing else None
+
+
+def warn_of_the_stock_engine() -> bool:
+    """Warn, once a process, if the fast engine does not know what is installed.
+
+    Returns:
+        Whether games run in the stock engine for it.
+    """
+    from holderpo.alfworld.fast.known_sources import difference
+
+    different = difference()
+    if different is None:
+        return False
+    _warn_once(f"engine: {different}; games run in the stock engine, ten times slower")
+    return True
 
 
 def default_cache_folder() -> Path | None:
@@ -75,8 +103,11 @@ class Engine:
 
         Raises:
             EngineThreadError: another thread of this process uses an engine.
+            ModuleNotFoundError: what plays games is not installed.
         """
         _claim_thread()
+        if missing := missing_packages():
+            raise ModuleNotFoundError(missing)
         self.facts = facts
         self.game_file: Path | None = None
         self.num_resets = 0
@@ -159,7 +190,7 @@ def read_game(game_file: Path) -> dict[str, Any]:
         data = json.loads(Path(game_file).read_text(encoding="utf-8"))
     except OSError as error:
         raise GameError(f"{game_file}: {error.strerror}; give a game's game.tw-pddl") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise GameError(f"{game_file}: no JSON ({error}); prepare the games again") from error
     if not isinstance(data, dict):
         raise GameError(f"{game_file}: {type(data).__name__}, not an object; give a game file")
@@ -170,13 +201,7 @@ def read_game(game_file: Path) -> dict[str, Any]:
 
 
 def _environment(fast: bool, cache_folder: Path | Literal["default"] | None, facts: bool) -> Any:
-    if not fast:
-        return _stock_environment(facts)
-    from holderpo.alfworld.fast.known_sources import difference
-
-    different = difference()
-    if different is not None:
-        _warn_once(f"engine: {different}; games run in the stock engine, ten times slower")
+    if not fast or warn_of_the_stock_engine():
         return _stock_environment(facts)
     with _no_data_folder():
         import alfworld  # noqa: F401

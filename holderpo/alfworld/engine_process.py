@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holderpo.alfworld.engine import GameError, default_cache_folder
+from holderpo.alfworld.engine import (
+    GameError,
+    default_cache_folder,
+    missing_packages,
+    warn_of_the_stock_engine,
+)
 from holderpo.alfworld.turns import Turn
 from holderpo.processes.line_process import LineProcess, ProcessStartError
 
 # What a process runs, before it calls ``main`` with its settings.
 PROGRAM = "from holderpo.alfworld.engine_program import main"
+# Of a limit; more than a day, and less than a socket takes.
+_MOST_SECONDS = 100_000
 # Closing a slot is no work.
 _CLOSE_SECONDS = 10.0
 
@@ -36,11 +43,14 @@ class EngineSettings:
         """Check the limits.
 
         Raises:
-            ValueError: for one that is not above 0.
+            ValueError: for one that is no number above 0, or is endless.
         """
         for name in ("step_seconds", "reset_seconds", "start_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: {getattr(self, name)}; give seconds above 0")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value <= _MOST_SECONDS:
+                raise ValueError(
+                    f"{name}: {value!r}; give seconds above 0, at most {_MOST_SECONDS}"
+                )
 
     @property
     def cache(self) -> Path | None:
@@ -90,6 +100,9 @@ class EngineProcess:
             program: Python source that imports ``main``, as :data:`PROGRAM`.
         """
         self._settings = settings
+        # What the process itself says is heard by nobody.
+        if settings.fast and not missing_packages():
+            warn_of_the_stock_engine()
         cache = None if settings.cache is None else str(settings.cache)
         self._process = LineProcess(
             f"{program}\nmain({settings.fast}, {cache!r}, {niceness})",
@@ -146,6 +159,8 @@ class EngineProcess:
             EngineLostError: the process is lost.
         """
         self.start()
+        # It is gone even if the game is broken.
+        self._slots.discard(slot)
         job = {
             "do": "reset",
             "slot": slot,

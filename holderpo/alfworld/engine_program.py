@@ -33,8 +33,8 @@ class Slots:
 
     def warm_up(self) -> None:
         """Import textworld, which takes a second, before the first game waits for it."""
-        importlib.import_module("textworld.generator.game")
         self._idle.append(Engine(fast=self._fast, cache_folder=self._cache_folder))
+        importlib.import_module("textworld.generator.game")
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Do one job.
@@ -43,13 +43,20 @@ class Slots:
             job: ``do`` is ``reset``, ``step``, ``close`` or ``prepare``.
 
         Returns:
-            ``turn`` for a reset or a step; ``error`` for a broken game; ``bytes`` always, which is
-            the process's memory.
+            ``turn`` for a reset or a step; ``error`` for a broken game or a fault; ``bytes``
+            always, which is the process's memory.
         """
         try:
             reply = getattr(self, f"_{job['do']}")(job)
         except GameError as error:
             reply = {"error": str(error)}
+        except MemoryError:
+            raise
+        except Exception as error:
+            # A fault in one episode ends that one, not all of the process, and says what it was.
+            if "slot" in job:
+                self._close(job)
+            reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
         return {**reply, "bytes": resident_bytes()}
 
     def _reset(self, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,6 +110,16 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
             alfworld.main(["generate", "--train", "1", "--folder", str(folder)])
 
 
+def test_a_full_disk_is_told_with_the_folder(games, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(alfworld, "write_manifest", full)
+    folder = tmp_path / "manifests"
+    with pytest.raises(SystemExit, match=f"error: {folder}: No space left on device"):
+        official(games, "--folder", folder)
+
+
 @needs_alfworld
 def test_replaced_draws_are_told(tmp_path, capsys, monkeypatch):
     verdicts = iter(["won too early"])

@@ -87,6 +87,8 @@ class DiskCache:
         path = self._path(kind, key)
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
+            # It may have been deleted meanwhile.
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "w", encoding="ascii") as file:
                 file.write(text)

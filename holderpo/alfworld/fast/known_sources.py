@@ -43,7 +43,10 @@ def difference() -> str | None:
         The first difference in words; none if all is as expected.
     """
     for package, expected in VERSIONS.items():
-        installed = importlib.metadata.version(package)
+        try:
+            installed = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return f"{package} is not installed"
         if installed != expected:
             return f"{package} is {installed}, not {expected}"
     for path, expected in SOURCES.items():

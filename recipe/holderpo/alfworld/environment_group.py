@@ -378,7 +378,9 @@ class GroupEpisode:
         self.outcome = Outcome.FAILED
         self._group.counts["failed"] += 1
         again = f", {self._num_losses + 1} times" if self._num_losses else ""
-        raise EpisodeFailedError(f"{self.game_file}: {reply.message}{again}")
+        # A broken game is named already.
+        game = f"{self.game_file}: " if reply.lost else ""
+        raise EpisodeFailedError(f"{game}{reply.message}{again}")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What a broken game, a second thread or a wrong order of calls does to an engine."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -104,7 +105,7 @@ def test_a_broken_game_is_one_line_that_names_it(
     assert start(engine, official_games["pick"])["won"] is False
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "\x00", b"\xff\xfe{}"])
+@pytest.mark.parametrize("content", [None, "", "{", "\x00", b"\xff\xfe{}", "[" * 200_000])
 def test_a_file_that_is_no_game_is_refused(engine, tmp_path, content):
     path = tmp_path / "game.tw-pddl"
     if content is not None:
@@ -113,6 +114,20 @@ def test_a_file_that_is_no_game_is_refused(engine, tmp_path, content):
         engine.load(path)
     with pytest.raises(GameError, match="directory"):
         engine.load(tmp_path)
+
+
+def test_without_its_packages_it_says_how_to_get_them(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "textworld" else find(name, *more),
+    )
+    for fast in (True, False):
+        with pytest.raises(
+            ModuleNotFoundError, match=r"^textworld: not installed; run `make setup-alfworld`$"
+        ):
+            Engine(fast=fast, cache_folder=None)
 
 
 def test_calls_in_the_wrong_order_are_refused(official_games):

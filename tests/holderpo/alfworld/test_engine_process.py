@@ -1,14 +1,18 @@
 """An engine process: the same episodes as in this one, whatever happens to it in between."""
 
+import importlib.metadata
 import os
 import signal
 import time
 
 import pytest
 
+from holderpo.alfworld import engine
 from holderpo.alfworld.engine import GameError
 from holderpo.alfworld.engine_process import EngineLostError, EngineProcess, EngineSettings
+from holderpo.alfworld.engine_program import Slots
 from holderpo.alfworld.episode import Episode
+from holderpo.alfworld.fast import known_sources
 from tests.alfworld_games import needs_alfworld
 
 pytestmark = needs_alfworld
@@ -165,6 +169,51 @@ def test_a_broken_game_is_an_error_and_the_process_goes_on(process, game, tmp_pa
     assert process.step("a", "look").observation
 
 
+def test_a_slot_is_gone_after_a_broken_game_and_the_others_go_on(process, game, tmp_path):
+    broken = tmp_path / "game.tw-pddl"
+    broken.write_text("{}")
+    for slot in ("a", "b"):
+        process.reset(slot, game, max_steps=50)
+    with pytest.raises(GameError):
+        process.reset("a", broken, max_steps=50)
+    with pytest.raises(EngineLostError) as raised:
+        process.step("a", "look")
+    assert raised.value.cause == "replaced"
+    assert process.step("b", "look").observation
+
+
+def test_a_fault_in_one_episode_leaves_the_others_and_is_told(game, monkeypatch):
+    slots = Slots(fast=True, cache_folder=None)
+    for slot in ("a", "b"):
+        job = {"do": "reset", "slot": slot, "game_file": str(game), "max_steps": 50}
+        assert "turn" in slots.answer({**job, "expert_seed": None, "actions": []})
+    step = {"do": "step", "slot": "a", "action": "look"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Episode, "step", lambda *_: {}["nothing\nat all"])
+        assert slots.answer(step)["error"] == r"KeyError: 'nothing\nat all'"
+    assert "KeyError: 'a'" in slots.answer(step)["error"]
+    assert "turn" in slots.answer({**step, "slot": "b"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Episode, "step", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            slots.answer({**step, "slot": "b"})
+
+
+def test_another_version_is_told_by_the_parent(monkeypatch):
+    true = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "9.9" if name == "textworld" else true(name)
+    )
+    known_sources.difference.cache_clear()
+    engine._warn_once.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match=r"textworld is 9\.9, not .*stock engine"):
+            EngineProcess(EngineSettings(cache_folder=None))
+    finally:
+        known_sources.difference.cache_clear()
+        engine._warn_once.cache_clear()
+
+
 def test_a_process_that_cannot_start_says_why(game):
     program = "import sys\nsys.path.clear()\ndef main(*_): import no_such_module"
     process = EngineProcess(EngineSettings(start_seconds=5), program=program)
@@ -174,9 +223,10 @@ def test_a_process_that_cannot_start_says_why(game):
 
 
 @pytest.mark.parametrize("name", ["step_seconds", "reset_seconds", "start_seconds"])
-def test_a_limit_has_to_be_above_0(name):
-    with pytest.raises(ValueError, match=f"{name}: 0; give seconds above 0"):
-        EngineSettings(**{name: 0})
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e12, "5", None])
+def test_a_limit_is_seconds_above_0_and_not_endless(name, value):
+    with pytest.raises(ValueError, match=f"{name}: {value!r}; give seconds above 0, at most"):
+        EngineSettings(**{name: value})
 
 
 @pytest.mark.slow

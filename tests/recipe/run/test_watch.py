@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from recipe.holderpo.run import watch
 from tests.e2e.conftest import REPOSITORY, still_running
 
 pytestmark = pytest.mark.timeout(120)
@@ -200,3 +201,39 @@ def test_a_run_goes_on_when_its_screen_is_closed(tmp_path):
     assert "a line that nobody reads" in log.read_text()
     assert (tmp_path / "run.log.done").exists()
     assert run.returncode == 0
+
+
+class OneNode:
+    """Ray's context of a process, and a tree of processes that takes all."""
+
+    def get_job_id(self):
+        return "job"
+
+    def get_node_id(self):
+        return "node"
+
+    def add(self, pid):
+        pass
+
+    watch = add
+
+
+@pytest.mark.parametrize(
+    ("kind", "deaths"),
+    [
+        ("WorkerDict", ["FSDP worker (pid {pid})"]),
+        ("module.EnvironmentWorker", []),
+    ],
+)
+def test_an_actor_that_died_is_named_unless_ray_brings_it_back(monkeypatch, kind, deaths):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    address = {"NodeID": "node"}
+    actor = {"Address": address, "State": "ALIVE", "Pid": gone.pid, "ActorClassName": kind}
+    monkeypatch.setattr(watch, "_actors", lambda job: {"key": actor})
+    monkeypatch.setattr("ray.get_runtime_context", OneNode)
+    looking = object.__new__(watch.Watch)
+    looking.__dict__ |= {"_has_ray": True, "_dead_actors": set(), "_silent": set()}
+    looking.__dict__ |= {"_local_actors": set(), "_tree": OneNode(), "_guardian": OneNode()}
+    looks = [list(looking._dead_on_ray()) for _ in range(2)]
+    assert looks == [[], [line.format(pid=gone.pid) for line in deaths]]

@@ -1,7 +1,7 @@
 r"""Evaluate an agent on a whole panel of ALFWorld's games.
 
     python -m recipe.holderpo.evaluate alfworld --policy <model, run, checkpoint, random, expert> \
-        --split valid_seen --games data/alfworld --out outputs/evaluate/seen
+        --split valid_seen --games ~/.cache/alfworld --out outputs/evaluate/seen
 
 Each game is played once in every pass. Episodes go to ``<out>/episodes.jsonl`` one by one, what
 was said in them to ``<out>/transcripts.jsonl``; the same command goes on where it was cut off. The

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from holderpo.alfworld.engine import read_game
+from holderpo.alfworld.engine import missing_packages, read_game
 from holderpo.alfworld.games import GENERATOR_KEY, Manifest, collect_games
 from holderpo.alfworld.split_folders import OFFICIAL_COUNTS
 from holderpo.alfworld.tasks import TASK_TYPES
@@ -32,8 +31,6 @@ from recipe.holderpo.evaluate.engine_options import DEFAULTS as ENGINE_DEFAULTS
 from recipe.holderpo.evaluate.engine_options import choose_device
 from recipe.holderpo.evaluate.evaluation_folder import PlanError, out_problems
 from recipe.holderpo.evaluate.weights import locate_model
-
-_PLAYS = ("alfworld", "textworld", "fast_downward")
 
 
 @dataclass(frozen=True)
@@ -191,9 +188,8 @@ def _argument_problems(arguments: argparse.Namespace) -> Iterator[str]:
             yield f"--{name.replace('_', '-')}: {value}; give 1 or more"
     if arguments.out is not None:
         yield from out_problems(arguments.out)
-    lacking = [name for name in _PLAYS if importlib.util.find_spec(name) is None]
-    if lacking:
-        yield f"{', '.join(lacking)}: not installed; run make setup-alfworld"
+    if lacking := missing_packages():
+        yield lacking
     yield from model_problems(arguments)
     if arguments.workers is None or arguments.workers >= 1:
         try:

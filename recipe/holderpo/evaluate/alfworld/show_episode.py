@@ -35,7 +35,7 @@ def show_episode(out: Path | None, text: str) -> int:
         record = _find(out, text, read_episodes(out / EPISODES_FILE).values())
         transcript = read_transcript(out / TRANSCRIPTS_FILE, record.key)
     except ValueError as error:
-        raise PlanError([printable(str(error))]) from error
+        raise PlanError([str(error)]) from error
     if transcript is None:
         raise PlanError([f"--show: {printable(text)}: {out / TRANSCRIPTS_FILE} does not have it"])
     shown = show_transcript(record, transcript)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -55,6 +56,15 @@ def test_a_value_is_found_by_all_it_follows_from(folder, file, quiet):
     assert cache.read("game", "domainproblem") is None
     assert cache.read("game", "problem", "domain") is None
     assert DiskCache(folder, "2").read(*KEY) is None
+
+
+def test_a_folder_that_was_deleted_is_made_again(folder, file, quiet):
+    cache = DiskCache(folder, "1")
+    shutil.rmtree(folder.parent)
+    assert cache.read(*KEY) is None
+    cache.write(VALUE, *KEY)
+    assert cache.read(*KEY) == VALUE
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_only_the_owner_may_look_whatever_the_mask(folder, quiet):
