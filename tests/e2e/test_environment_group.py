@@ -181,3 +181,25 @@ def test_more_workers_than_cpus_are_refused_at_once(real_ray, group_module):
     with pytest.raises(ValueError, match=r"num_workers: 40 of 0\.5 CPUs need 20"):
         group_module.EnvironmentGroup.start(EnvironmentSettings(num_workers=40))
     assert time.monotonic() - began < 5
+
+
+def test_a_step_whose_caller_gave_up_is_restored_with_the_same_texts(group, generated_games):
+    game = next(iter(generated_games.values()))
+    expected = alone(game, 6)
+
+    async def given_up():
+        episode = group.episode(game, 0)
+        turns = [await episode.reset()]
+        for i in range(6):
+            sent = command(turns[-1], i)
+            step = asyncio.ensure_future(episode.step(sent))
+            if i == 3:
+                await asyncio.sleep(0)  # It is on its way, and may be done.
+                step.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await step
+                step = episode.step(sent)
+            turns.append(await step)
+        return turns
+
+    assert asyncio.run(given_up()) == expected

@@ -24,7 +24,7 @@ from holderpo.alfworld.turns import Turn
 from recipe.holderpo.alfworld.environment_counts import Counts
 
 # Added to the niceness of the process that translates ahead.
-_NICENESS = 10
+_NICENESS = 5
 
 
 class Reply(NamedTuple):
@@ -127,11 +127,6 @@ class EnvironmentWorker:
             counts.num["died"] += process.num_found_dead
             process.num_found_dead = 0
         return counts
-
-    async def close(self) -> None:
-        """End the processes."""
-        self._process.close()
-        self._translator.close()
 
     async def _translated(self, game_file: Path) -> None:
         """Wait until the cache has the game; games that are asked for together are done once."""

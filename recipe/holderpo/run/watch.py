@@ -33,6 +33,7 @@ _ACTORS = {
     "AgentLoopWorker": "agent loop worker",
     "CpuAgentLoopWorker": "agent loop worker",
     "RewardLoopWorker": "reward worker",
+    "EnvironmentWorker": "environment worker",
     "TransferQueueController": "TransferQueue controller",
     "SimpleStorageUnit": "TransferQueue storage",
     "GlobalRequestLoadBalancer": "load balancer of the vLLM servers",

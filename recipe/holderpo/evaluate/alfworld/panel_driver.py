@@ -15,7 +15,7 @@ from holderpo.alfworld.episode_records import EpisodeRecord
 from holderpo.alfworld.episode_reward import RewardSettings
 from holderpo.alfworld.transcripts import Transcript, TranscriptTurn
 from holderpo.alfworld.turns import Outcome, Turn
-from recipe.holderpo.alfworld.environment_group import EpisodeFailedError
+from recipe.holderpo.alfworld.group_episode import EpisodeFailedError
 from recipe.holderpo.evaluate.alfworld.policies import Move, NoTaskError, Policy
 from recipe.holderpo.evaluate.alfworld.wanted_episodes import WantedEpisode
 

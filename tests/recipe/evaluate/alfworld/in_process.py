@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from data_prep.tiny_model import ascii_tokenizer
 from holderpo.alfworld.engine import Engine
 from holderpo.alfworld.episode import Episode
-from recipe.holderpo.alfworld.environment_group import EpisodeFailedError
+from recipe.holderpo.alfworld.group_episode import EpisodeFailedError
 from recipe.holderpo.evaluate.generation import Completion
 
 CHAT = "<{% for message in messages %}{{ message['content'] }}{% endfor %}>"
