@@ -80,7 +80,7 @@ class EngineLostError(RuntimeError):
 
 
 class EngineProcess:
-    """A process with many episodes, each in a slot; used by one thread, but for :meth:`close`.
+    """A process with many episodes, each in a slot; used by one thread.
 
     After an :class:`EngineLostError` all its slots are gone; the next reset starts another process.
 
@@ -226,10 +226,6 @@ class EngineProcess:
         """End the process and its episodes; the next reset starts another."""
         self._slots.clear()
         self._process.kill()
-
-    def close(self) -> None:
-        """End the process for good, from any thread."""
-        self._process.close()
 
     def _ask(self, job: dict[str, Any], limit_seconds: float, late: str) -> dict[str, Any]:
         try:

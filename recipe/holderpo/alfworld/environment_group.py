@@ -216,13 +216,14 @@ class EnvironmentGroup:
         self.workers = []
 
     def _wait_until_ready(self) -> None:
-        limit = self.settings.engine.start_seconds
+        # An actor starts its process twice, the second time with twice the limit.
+        limit = 3 * self.settings.engine.start_seconds
         pending = [worker.handle.ready.remote() for worker in self.workers]
-        ready, late = ray.wait(pending, num_returns=len(pending), timeout=_start_limit(limit))
+        ready, late = ray.wait(pending, num_returns=len(pending), timeout=limit)
         if late:
             raise EnvironmentStartError(
                 f"{len(late)} of {len(pending)} environment workers are not ready after "
-                f"{_start_limit(limit):g} s; give fewer num_workers, or more start_seconds"
+                f"{limit:g} s; give fewer num_workers, or more start_seconds"
             )
         try:
             problems = ray.get(ready)
@@ -230,8 +231,3 @@ class EnvironmentGroup:
             raise EnvironmentStartError(f"an environment worker died: {error}") from error
         for problem in filter(None, problems):
             raise EnvironmentStartError(f"environment worker: {problem}")
-
-
-def _start_limit(seconds: float) -> float:
-    """Of an actor that starts its process twice, the second time with twice the limit."""
-    return 3 * seconds

@@ -16,20 +16,7 @@ if TYPE_CHECKING:
 
 
 class EpisodeFailedError(RuntimeError):
-    """An episode cannot go on, whatever the agent does.
-
-    Attributes:
-        reason: one line.
-    """
-
-    def __init__(self, reason: str) -> None:
-        """Keep the reason.
-
-        Args:
-            reason: one line.
-        """
-        super().__init__(reason)
-        self.reason = reason
+    """An episode cannot go on, whatever the agent does; the message is one line."""
 
 
 class GroupEpisode:
@@ -97,11 +84,9 @@ class GroupEpisode:
             RuntimeError: the episode was not reset, or is over.
             EpisodeFailedError: its process is lost again and again.
         """
-        if self._turn is None or self._turn.done:
+        if self._turn is None or self.outcome is not None:
             over = "not started" if self._turn is None else f"over ({self.outcome})"
             raise RuntimeError(f"episode: {over}; call reset() first")
-        if self.outcome is not None:
-            raise RuntimeError(f"episode: over ({self.outcome}); call reset() first")
         if self._is_uncertain:
             self._after(await self._restored())
         # A caller that is cancelled meanwhile does not learn whether the command was done.

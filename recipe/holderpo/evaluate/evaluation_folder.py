@@ -8,6 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from recipe.holderpo.run.console import Console
 
 LOG_FILE = "run.log"
 REPORT_FILE = "report.md"
@@ -67,6 +72,46 @@ def out_problems(out: Path) -> Iterator[str]:
     """
     if out.exists() and not out.is_dir():
         yield f"--out: {out} is a file; give a folder"
+
+
+def progress_bar(console: Console, total: int, unit: str) -> Any:
+    """A bar on the screen, and none where that is no terminal.
+
+    Args:
+        console: of the evaluation.
+        total: how many there will be.
+        unit: of what.
+
+    Returns:
+        tqdm's bar.
+    """
+    return tqdm(
+        total=total,
+        unit=unit,
+        file=console.screen,
+        dynamic_ncols=True,
+        disable=not console.screen.isatty(),
+    )
+
+
+def told_on(console: Console, work: Callable[[], int]) -> int:
+    """Do what takes long, and say on the console why it ended early.
+
+    Args:
+        console: of the evaluation.
+        work: returns the exit status.
+
+    Returns:
+        That, or 1 after a failure, 130 after an interrupt.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        console.fail("interrupted; the same command goes on from here")
+        return 130
+    except Exception as error:
+        console.fail_with(error)
+        return 1
 
 
 def exit_status(evaluation: Callable[[], int]) -> int:

@@ -48,6 +48,7 @@ from recipe.holderpo.evaluate.evaluation_folder import (
     PlanError,
     exit_status,
     locked,
+    told_on,
 )
 from recipe.holderpo.run.console import Console
 
@@ -225,20 +226,17 @@ def evaluate(plan: PanelPlan, began: float) -> int:
             del episodes[key]
         write_episodes(out / EPISODES_FILE, episodes.values())
     console = Console(out / LOG_FILE)
-    environment: dict[str, float] = {}
-    try:
+
+    def work() -> int:
+        environment: dict[str, float] = {}
         if missing := [one for one in plan.wanted if one.key not in episodes]:
             from recipe.holderpo.evaluate.alfworld.playing import play_missing
 
             environment = play_missing(plan, missing, episodes, console)
         seconds = round(time.monotonic() - began, 1)
         return report(plan, episodes, console, {"environment": environment, "seconds": seconds})
-    except KeyboardInterrupt:
-        console.fail("interrupted; the same command goes on from here")
-        return 130
-    except Exception as error:
-        console.fail_with(error)
-        return 1
+
+    return told_on(console, work)
 
 
 def report(

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 from holderpo.alfworld.episode_records import EPISODES_FILE, EpisodeRecord, Episodes, to_line
 from holderpo.alfworld.transcripts import TRANSCRIPTS_FILE, Transcript, transcript_line
 from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
@@ -24,6 +22,7 @@ from recipe.holderpo.evaluate.alfworld.policies import (
 from recipe.holderpo.evaluate.alfworld.wanted_episodes import WantedEpisode
 from recipe.holderpo.evaluate.answering_thread import AnsweringThread
 from recipe.holderpo.evaluate.engine_options import engine_settings
+from recipe.holderpo.evaluate.evaluation_folder import progress_bar
 from recipe.holderpo.evaluate.generation import make_engine
 from recipe.holderpo.run.console import Console
 
@@ -43,13 +42,7 @@ def play_missing(
         What became of the environments, as ``env/...``.
     """
     out = plan.arguments.out
-    bar = tqdm(
-        total=len(missing),
-        unit="episode",
-        file=console.screen,
-        dynamic_ncols=True,
-        disable=not console.screen.isatty(),
-    )
+    bar = progress_bar(console, len(missing), "episode")
 
     def keep(record: EpisodeRecord, transcript: Transcript) -> None:
         # In this order: every record has its transcript.

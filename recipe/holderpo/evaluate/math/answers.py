@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from holderpo.benchmarks.records import TRUNCATED, Record, to_line, write_records
 from holderpo.grading import Status, grade_many
 from recipe.holderpo.evaluate.engine_options import engine_settings
+from recipe.holderpo.evaluate.evaluation_folder import progress_bar
 from recipe.holderpo.evaluate.generation import Completion, generate, make_engine
 from recipe.holderpo.evaluate.math.evaluation_plan import ZERO, Answer, EvaluationPlan
 from recipe.holderpo.run.console import Console
@@ -44,13 +43,7 @@ def make_answers(
             max_model_len=plan.longest_tokens,
         )
     )
-    bar = tqdm(
-        total=len(answers),
-        unit="answer",
-        file=console.screen,
-        dynamic_ncols=True,
-        disable=not console.screen.isatty(),
-    )
+    bar = progress_bar(console, len(answers), "answer")
 
     def record(finished: Sequence[tuple[Answer, Completion]]) -> None:
         for each in grade_completions(finished, plan.arguments.truncated):

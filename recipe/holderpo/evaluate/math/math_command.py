@@ -35,6 +35,7 @@ from recipe.holderpo.evaluate.evaluation_folder import (
     PlanError,
     exit_status,
     locked,
+    told_on,
 )
 from recipe.holderpo.evaluate.math.answers import Records, make_answers, records_path, regrade
 from recipe.holderpo.evaluate.math.evaluation_plan import (
@@ -188,17 +189,14 @@ def evaluate(plan: EvaluationPlan, began: float) -> int:
     write_settings(plan.arguments.out, plan.settings(), growing="sets")
     announce(plan, records)
     console = Console(plan.arguments.out / LOG_FILE)
-    try:
+
+    def work() -> int:
         if answers := missing(plan, records):
             make_answers(plan, answers, records, console)
         report(plan, records, console, began)
-    except KeyboardInterrupt:
-        console.fail("interrupted; the same command goes on from here")
-        return 130
-    except Exception as error:
-        console.fail_with(error)
-        return 1
-    return 0
+        return 0
+
+    return told_on(console, work)
 
 
 def report(plan: EvaluationPlan, records: Records, console: Console, began: float) -> None:
