@@ -16,6 +16,7 @@ from recipe.holderpo.checks.defaults import changed_settings
 from recipe.holderpo.checks.loss_settings import loss_warnings
 from recipe.holderpo.checks.resume import Start, resume_warnings
 from recipe.holderpo.checks.rollout_settings import rollout_warnings
+from recipe.holderpo.checks.turn_settings import turn_warnings
 from recipe.holderpo.checks.unread import unread_warnings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
 
@@ -105,7 +106,7 @@ def make_plan(
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
-    warnings += [*start.warnings, *resume_warnings(config)]
+    warnings += [*turn_warnings(config), *start.warnings, *resume_warnings(config)]
     return Plan(lines, tuple(warnings), controller, start)
 
 
