@@ -5,7 +5,8 @@ Shapes: ``B`` responses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,18 @@ from torch import Tensor
 
 from holderpo.dotted import load_callable
 
+EPISODE, TURN = "episode", "turn"
+UNITS = (EPISODE, TURN)
+
 
 @dataclass(frozen=True)
 class ResponseBatch:
     """What a transform may know about the responses; all (B,)."""
 
     rewards: Tensor
-    """Return of each response."""
+    """What the group's statistics are made of: the return of each response. In episodes of several
+    turns, of which each is a row, the return of the row's episode, or with the unit ``turn`` the
+    reward of the row."""
     groups: Tensor
     """int64; responses to the same prompt share a number."""
     lengths_tokens: Tensor
@@ -29,6 +35,9 @@ class ResponseBatch:
     """Length at which a response is cut off."""
     truncated: Tensor | None = None
     """bool; which responses were cut off, where the reward manager says so."""
+    episodes: Tensor | None = None
+    """int64; rows with one number belong to one episode, which counts once in its group. None:
+    every row counts by itself."""
 
 
 Transform = Callable[..., Tensor]
@@ -42,9 +51,25 @@ class AdvantageSettings:
     """Divide by the group's standard deviation (GRPO); false is Dr.GRPO."""
     transforms: Sequence[Mapping[str, Any]] = ()
     """Applied in order, each `{name: ..., <its arguments>}`; a name below or a dotted name."""
+    unit: str = EPISODE
+    """What a group's mean and standard deviation are taken over: each ``episode`` once, by its
+    return, or every ``turn`` as a row of its own. Without turns the two are the same."""
+    row_weight: str = TURN
+    """What counts the same in the update: every ``turn``, or every ``episode`` however long."""
+    step_weight: float = 0.0
+    """Weight of the credit by step beside that of the episode: 0 is none, 1 is GiGPO."""
+    step_discount: float = 0.95
+    """Discount per turn of the return that the credit by step compares."""
 
     def __post_init__(self) -> None:
-        """It must be a list of transforms, each with a name that can be loaded."""
+        """Choices and numbers must be allowed ones, and each transform have a loadable name.
+
+        Raises:
+            ValueError: naming each wrong field with its fix, one line each.
+        """
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("\n".join(problems))
         if isinstance(self.transforms, str) or not isinstance(self.transforms, Sequence):
             raise ValueError(
                 f"advantage.transforms: {self.transforms!r}; give a list of {{name: ...}}"
@@ -56,6 +81,19 @@ class AdvantageSettings:
                     f"give one of {sorted(TRANSFORMS)} or a dotted name"
                 )
             load_callable(transform["name"], field="advantage.transforms", known=TRANSFORMS)
+
+    def _problems(self) -> Iterator[str]:
+        if not isinstance(self.normalize_by_std, bool):
+            yield f"advantage.normalize_by_std: {self.normalize_by_std!r}; give true or false"
+        for name in ("unit", "row_weight"):
+            if getattr(self, name) not in UNITS:
+                yield f"advantage.{name}: {getattr(self, name)!r}; give {' or '.join(UNITS)}"
+        for name, upper in (("step_weight", math.inf), ("step_discount", 1.0)):
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 <= value <= upper or math.isinf(value):
+                allowed = "0 or more" if upper == math.inf else f"from 0 to {upper:g}"
+                yield f"advantage.{name}: {value!r}; give a number, {allowed}"
 
 
 def group_relative_advantage(
@@ -143,6 +181,25 @@ def compute_advantages(batch: ResponseBatch, settings: AdvantageSettings) -> Ten
     advantages = group_relative_advantage(
         batch.rewards, batch.groups, normalize_by_std=settings.normalize_by_std
     )
+    return apply_transforms(advantages, batch, settings)
+
+
+def apply_transforms(
+    advantages: Tensor, batch: ResponseBatch, settings: AdvantageSettings
+) -> Tensor:
+    """The configured transforms, one after the other.
+
+    Args:
+        advantages: (B,).
+        batch: what the transforms may know.
+        settings: of which the transforms are read.
+
+    Returns:
+        (B,) advantages.
+
+    Raises:
+        ValueError: if a transform is unknown or returns something other than (B,) finite numbers.
+    """
     for entry in settings.transforms:
         arguments = {key: value for key, value in entry.items() if key != "name"}
         transform = load_callable(entry["name"], field="advantage.transforms", known=TRANSFORMS)
@@ -175,12 +232,20 @@ def drop_truncated(advantages: Tensor, batch: ResponseBatch) -> Tensor:
 
 
 def weight_by_difficulty(advantages: Tensor, batch: ResponseBatch, *, power: float = 1.0) -> Tensor:
-    """Weigh each row by ``(1 - mean reward of its group) ** power``, for rewards in [0, 1]."""
+    """Weigh each row by ``(1 - mean reward of its group) ** power``, for rewards in [0, 1].
+
+    An episode of several rows counts once in that mean.
+    """
     if batch.rewards.min() < 0 or batch.rewards.max() > 1:
         raise ValueError("advantage.transforms: weight_by_difficulty needs rewards in [0, 1]")
     _, group_B = torch.unique(batch.groups, return_inverse=True)
-    total_G = torch.zeros(int(group_B.max()) + 1).index_add(0, group_B, batch.rewards.float())
-    mean_G = total_G / torch.bincount(group_B)
+    weight_B = torch.ones(len(group_B))
+    if batch.episodes is not None:
+        _, episode_B = torch.unique(batch.episodes, return_inverse=True)
+        weight_B = 1 / torch.bincount(episode_B)[episode_B]
+    zeros_G = torch.zeros(int(group_B.max()) + 1)
+    total_G = zeros_G.index_add(0, group_B, batch.rewards.float() * weight_B)
+    mean_G = total_G / zeros_G.index_add(0, group_B, weight_B)
     return advantages * ((1 - mean_G) ** power)[group_B].to(advantages.dtype)
 
 

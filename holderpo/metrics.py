@@ -34,6 +34,10 @@ SATURATED_FRAC = "holder/saturated_frac"
 NONFINITE_FRAC = "holder/nonfinite_frac"
 SKIPPED_UPDATES = "actor/skipped_updates"
 GROUP_NO_SIGNAL_FRAC = "group/no_signal_frac"
+ANCHORED_TURN_FRAC = "advantage/anchored_turn_frac"
+ANCHOR_GROUP_SIZE_MEAN = "advantage/anchor_group_size_mean"
+EPISODE_ADVANTAGE_STD = "advantage/episode_std"
+STEP_ADVANTAGE_STD = "advantage/step_std"
 FAILED_PROMPTS = "rollout/failed_prompts"
 TRUNCATED_FRAC = "reward/truncated_frac"
 
@@ -275,7 +279,35 @@ METRICS: tuple[MetricInfo, ...] = (
         "fraction of groups",
         "mean over groups",
         "below 0.8",
-        "1: all rewards within every group are equal, nothing is learnt",
+        "1: all rewards within every group are equal, nothing is learnt (but from credit by step)",
+    ),
+    MetricInfo(
+        ANCHORED_TURN_FRAC,
+        "fraction of turns",
+        "mean over turns of whether another of the group answers the same observation",
+        "above 0.3",
+        "near 0: credit by step has nothing to compare; the observation holds what never repeats",
+    ),
+    MetricInfo(
+        ANCHOR_GROUP_SIZE_MEAN,
+        "turns",
+        "mean over observations of the turns of a group that answer them",
+        "1.5 to 10",
+        "1: as advantage/anchored_turn_frac; as many as all turns: observations say nothing",
+    ),
+    MetricInfo(
+        EPISODE_ADVANTAGE_STD,
+        "advantage",
+        "standard deviation over turns of the episode's part, before transforms",
+        "0.3 to 1",
+        "0: as group/no_signal_frac at 1",
+    ),
+    MetricInfo(
+        STEP_ADVANTAGE_STD,
+        "advantage",
+        "standard deviation over turns of the part by step, before step_weight and transforms",
+        "0.2 to 1",
+        "0: whatever is done in a state is worth the same, or no state repeats",
     ),
     MetricInfo(
         FAILED_PROMPTS,
