@@ -43,6 +43,23 @@ def used_games(manifest: Sequence[Game], max_samples: int) -> list[Game]:
     return evenly(manifest, max_samples) if max_samples > 0 else list(manifest)
 
 
+def refuse_mixed(manifests: Sequence[Manifest]) -> None:
+    """Success in games of two manifests must not go under one name.
+
+    Args:
+        manifests: of the validation.
+
+    Raises:
+        ValueError: for two of one split.
+    """
+    named = Counter(one.split for one in manifests)
+    if twice := [split for split, count in named.items() if count > 1]:
+        raise ValueError(
+            f"data.val_files: several manifests of the split {twice[0]}; give one, as metrics are "
+            "named by the split"
+        )
+
+
 class GameRows(Dataset[dict[str, Any]]):
     """Games as rows of verl, for ``data.custom_cls``.
 
@@ -83,7 +100,7 @@ class GameRows(Dataset[dict[str, Any]]):
             )
         manifests = [read_manifest(path) for path in paths]
         if not is_training:
-            _refuse_mixed(manifests)
+            refuse_mixed(manifests)
         self._files = {game: str(one.file(game)) for one in manifests for game in one.games}
         listed = [game for one in manifests for game in one.games]
         self._games = used_games(listed, max_samples)
@@ -134,16 +151,6 @@ class GameRows(Dataset[dict[str, Any]]):
         if self._sequence is None:
             return self._games[index]
         return self._sequence.game(*divmod(index, self._groups_per_step))
-
-
-def _refuse_mixed(manifests: Sequence[Manifest]) -> None:
-    """Success in games of two manifests must not go under one name."""
-    named = Counter(one.split for one in manifests)
-    if twice := [split for split, count in named.items() if count > 1]:
-        raise ValueError(
-            f"data.val_files: several manifests of the split {twice[0]}; give one, as metrics are "
-            "named by the split"
-        )
 
 
 def _panel(manifest: Manifest, used: Sequence[Game]) -> str:
