@@ -75,7 +75,7 @@ def make_plan(
     Returns:
         The plan.
     """
-    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    actor = config.actor_rollout_ref.actor
     steps = config.trainer.total_training_steps
     updates = updates_per_step(config)
     is_holder = actor.policy_loss.loss_mode == HOLDER
@@ -95,7 +95,7 @@ def make_plan(
         f"output     {config.run_dir}",
         *start.lines,
     )
-    warnings = []
+    warnings: list[str] = []
     if has_agent(config):
         warnings += turn_budget(config).warnings() if is_holder else ()
     elif is_holder and updates == 1:
