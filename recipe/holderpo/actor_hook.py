@@ -42,6 +42,7 @@ from holderpo.metrics import (
     TOKEN_HELD_FRAC,
 )
 from holderpo.objective import TOKEN, sequence_advantage, token_bounds
+from recipe.holderpo.mini_batches import REAL_ROWS
 from recipe.holderpo.policy_loss import (
     ORDER_KEY,
     LossCall,
@@ -83,6 +84,11 @@ class HolderActorLoss:
         self, model_output: dict[str, Tensor], data: TensorDict, dp_group: Any = None
     ) -> tuple[Tensor, dict[str, Any]]:
         """Loss and metrics of one micro-batch, in verl's own calling convention."""
+        if REAL_ROWS in data:
+            # Of a round that was filled up; verl would divide by the rows that fill it, too.
+            num_rows = data[REAL_ROWS][0].item()
+            data = data.exclude(REAL_ROWS)
+            tu.assign_non_tensor_data(data, "global_batch_size", num_rows)
         call = LossCall(order=tu.get_non_tensor_data(data=data, key=ORDER_KEY, default=None))
         with loss_call(call):
             loss, metrics = ppo_loss(self.config, model_output, data, dp_group)

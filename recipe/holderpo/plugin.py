@@ -18,7 +18,11 @@ from wrapt import register_post_import_hook
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
 
 CPU_PLATFORM = "cpu"
-ANY_TOKENIZER_LOOP = "single_turn_any_tokenizer"
+# Agent loops by the name that `rollout.agent.default_agent_loop` or a row of the data gives.
+AGENT_LOOPS = {
+    "single_turn_any_tokenizer": "recipe.holderpo.agent_loop.AnyTokenizerLoop",
+    "alfworld": "recipe.holderpo.alfworld.alfworld_loop.AlfworldLoop",
+}
 REWARD_MANAGER = "recipe.holderpo.reward_manager"
 
 
@@ -32,10 +36,10 @@ def register_algorithms(core_algos: ModuleType) -> None:
     core_algos.register_adv_est(HOLDER)(compute_holder_advantage)
 
 
-def register_agent_loop(agent_loop: ModuleType) -> None:
-    """Add the rollout of one turn for any tokenizer to verl's agent loops, by name only."""
-    target = "recipe.holderpo.agent_loop.AnyTokenizerLoop"
-    agent_loop._agent_loop_registry[ANY_TOKENIZER_LOOP] = {"_target_": target}
+def register_agent_loops(agent_loop: ModuleType) -> None:
+    """Add this project's to verl's agent loops, by name only."""
+    for name, target in AGENT_LOOPS.items():
+        agent_loop._agent_loop_registry[name] = {"_target_": target}
 
 
 def import_reward_manager(_: ModuleType) -> None:
@@ -59,7 +63,7 @@ def _load() -> None:
         logging.getLogger(__name__).error("%s", error)
         raise
     register_post_import_hook(register_algorithms, "verl.trainer.ppo.core_algos")
-    register_post_import_hook(register_agent_loop, "verl.experimental.agent_loop.agent_loop")
+    register_post_import_hook(register_agent_loops, "verl.experimental.agent_loop.agent_loop")
     register_post_import_hook(import_reward_manager, "verl.experimental.reward_loop.reward_manager")
     register_post_import_hook(register_reward_manager, REWARD_MANAGER)
     if os.environ.get("VERL_PLATFORM") == CPU_PLATFORM:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import transfer_queue as tq
 from omegaconf import DictConfig
+from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
@@ -32,6 +33,7 @@ from recipe.holderpo.advantage import (
 from recipe.holderpo.checks.checkpoints import needed_files, num_kept, remove_older, write_tracker
 from recipe.holderpo.checks.controller_state import write_controller_state
 from recipe.holderpo.checks.resume import Start
+from recipe.holderpo.mini_batches import REAL_ROWS, real_rows, spread_padding
 from recipe.holderpo.policy_loss import ORDER_KEY
 from recipe.holderpo.reward_extras import (
     reward_shares,
@@ -70,6 +72,10 @@ class HolderTrainerMixin(_Trainer):
     on_first_update: Callable[[], None]
     progress: Progress
     log_path: Path
+    # Of a run with an agent.
+    environments: EnvironmentGroup | None = None
+    # Prompts of the present round whose rollouts have not failed.
+    _num_prompts = 0
 
     @property
     def logger(self) -> RunLogger:
@@ -116,6 +122,7 @@ class HolderTrainerMixin(_Trainer):
                 raise
             self.progress.count = int
             num_failed = self._check_failures(buffer, partition, num_prompts)
+            self._num_prompts = num_prompts - num_failed
             return batch, metrics if is_validation else metrics | {FAILED_PROMPTS: num_failed}
 
         buffer.sample = sample_and_count
@@ -142,6 +149,21 @@ class HolderTrainerMixin(_Trainer):
         """Hand the weights to vLLM, as verl does."""
         self.progress.now("the transfer of the weights to vLLM")
         super().on_step_end()
+
+    def _balance_batch(
+        self, batch: KVBatchMeta, metrics: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> KVBatchMeta:
+        """As verl, with what fills the round up spread over its updates."""
+        batch = super()._balance_batch(batch, metrics, *args, **kwargs)
+        batch.reorder(spread_padding(is_padding(batch.tags), *self._ranks_and_updates(batch)))
+        return batch
+
+    def _ranks_and_updates(self, batch: KVBatchMeta) -> tuple[int, int]:
+        """Devices that share the rows of a round, and its mini-batches."""
+        num_ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
+        settings = self.config.actor_rollout_ref
+        rows_per_update = settings.actor.ppo_mini_batch_size * settings.rollout.n
+        return num_ranks, max(len(batch) // rows_per_update, 1)
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         self.progress.now("the actor's log-probabilities")
@@ -175,6 +197,7 @@ class HolderTrainerMixin(_Trainer):
         batch.extra_info[ORDER_KEY] = order
         orders = self.controller.second_moment_orders
         batch.extra_info[SECOND_MOMENT_ORDERS_KEY] = orders
+        self._count_real_rows(batch)
         batch = super()._update_actor(batch, metrics)
         if not self._has_updated:
             self._has_updated = True
@@ -188,6 +211,22 @@ class HolderTrainerMixin(_Trainer):
         # Before the checkpoint of this step is written: it holds what the next round starts from.
         self.controller.update(step, statistics)
         return batch
+
+    def _count_real_rows(self, batch: KVBatchMeta) -> None:
+        """Tell the actors by how many rows to divide, where the round was filled up."""
+        padding = is_padding(batch.tags)
+        if not any(padding):
+            return
+        counts = real_rows(
+            padding,
+            *self._ranks_and_updates(batch),
+            shuffled=bool(self.config.actor_rollout_ref.actor.shuffle),
+        )
+        tq.kv_batch_put(
+            keys=batch.keys,
+            partition_id=batch.partition_id,
+            fields=TensorDict({REAL_ROWS: counts}, batch_size=len(batch)),
+        )
 
     def _val_metrics_update(
         self,

@@ -32,6 +32,9 @@ _PAUSE_SECONDS = 0.5
 # that had to wait behind them would go unanswered.
 _MAX_CONCURRENCY = 1_000_000
 
+# Of a worker, before its number.
+_NAME = "holderpo_environment_"
+
 logger = logging.getLogger(__name__)
 
 
@@ -123,11 +126,13 @@ class EnvironmentGroup:
         self.counts: Counter[str] = Counter()
 
     @classmethod
-    def start(cls, settings: EnvironmentSettings) -> EnvironmentGroup:
+    def start(cls, settings: EnvironmentSettings, *, named: bool = False) -> EnvironmentGroup:
         """Start the workers and wait until their engines are ready.
 
         Args:
             settings: of the workers.
+            named: whether other processes of the job find them with :meth:`of_this_job`; one group
+                of a job can be found so.
 
         Returns:
             The group. Ray must be initialised.
@@ -144,7 +149,12 @@ class EnvironmentGroup:
             "max_concurrency": _MAX_CONCURRENCY,
             "scheduling_strategy": "SPREAD",
         }
-        handles = [remote.options(**options).remote(settings.engine) for _ in range(num_workers)]
+        handles = [
+            remote.options(**options, name=f"{_NAME}{number}" if named else None).remote(
+                settings.engine
+            )
+            for number in range(num_workers)
+        ]
         group = cls(handles, settings)
         try:
             group._wait_until_ready()
@@ -152,6 +162,29 @@ class EnvironmentGroup:
             group.close()
             raise
         return group
+
+    @classmethod
+    def of_this_job(cls, settings: EnvironmentSettings) -> EnvironmentGroup:
+        """The group that was started with a name, in any process of the job.
+
+        Args:
+            settings: with which it was started.
+
+        Returns:
+            The same workers, with counts of their own.
+
+        Raises:
+            ValueError: there is none.
+        """
+        handles: list[Any] = []
+        while True:
+            try:
+                handles.append(ray.get_actor(f"{_NAME}{len(handles)}"))
+            except ValueError:
+                break
+        if not handles:
+            raise ValueError("environment workers: none are running; start them before rollouts")
+        return cls(handles, settings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent elsewhere without its counts, which are this process's."""

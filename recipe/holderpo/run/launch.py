@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from holderpo.studies.run_files import METRICS_FILE
+from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
 from recipe.holderpo.checks.machine import cluster_problems
 from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
@@ -22,6 +23,7 @@ from recipe.holderpo.run.watch import Watch
 from recipe.holderpo.sections import plain
 
 if TYPE_CHECKING:
+    from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
     from recipe.holderpo.checks.plan import Plan
 
 # Settings of ray.init for an instance that it starts itself.
@@ -111,6 +113,10 @@ def _fit(
     trainer.log_path = console.log_path
     trainer.metrics_file = MetricsFile(Path(config.run_dir) / METRICS_FILE)
     trainer.on_step = console.step
+    if has_agent(config):
+        progress.now("environment workers")
+        trainer.environments = _start_environments(config)
+        phases.mark("environments up")
     manager_class = AgentLoopManagerTQ
     if name := config.actor_rollout_ref.rollout.agent.get("agent_loop_manager_class"):
         manager_class = load_class_from_fqn(name, "AgentLoopManager")
@@ -135,3 +141,13 @@ def _fit(
     # Here, where the trainer still holds the actors: without it they end, and the watch would take
     # the end of a vLLM engine for a death.
     tq.close()
+
+
+def _start_environments(config: DictConfig) -> EnvironmentGroup:
+    """The environment workers; agent loops find them by name."""
+    from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
+
+    try:
+        return EnvironmentGroup.start(agent_settings(config).environment, named=True)
+    except ValueError as error:
+        raise ValueError(f"agent.environment.{error}") from error

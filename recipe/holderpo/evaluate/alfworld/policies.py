@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from holderpo.alfworld.actions import ActionKind, ActionSettings, parse_action
+from holderpo.alfworld.agent_memory import AgentMemory, message_tokens
 from holderpo.alfworld.random_policy import RandomPolicy
-from holderpo.alfworld.turn_prompt import PastTurn, TurnPromptSettings, task_of, turn_prompt
+from holderpo.alfworld.turn_prompt import TurnPromptSettings
 from holderpo.alfworld.turns import Turn
 from holderpo.benchmarks.panels import Sampling
 from holderpo.benchmarks.records import TRUNCATED
@@ -128,18 +129,17 @@ class AskModel:
 
     def player(self, wanted: WantedEpisode) -> Player:
         """With a history of its own."""
-        return _ByModel(self, wanted)
+        return _ByModel(self, wanted, AgentMemory(self.prompts))
 
 
 @dataclass
 class _ByModel:
     policy: AskModel
     wanted: WantedEpisode
-    task: str = ""
-    history: list[PastTurn] = field(default_factory=list)
+    memory: AgentMemory
 
     async def move(self, turn: Turn) -> Move | None:
-        policy, number = self.policy, len(self.history) + 1
+        policy, number = self.policy, self.memory.num_steps + 1
         prompt = message_tokens(policy.tokenizer, self._message(turn))
         if len(prompt) + policy.sampling.max_tokens > policy.context:
             return None
@@ -152,7 +152,7 @@ class _ByModel:
         )
         completion = await policy.answers.answer(request)
         action = parse_action(completion.response, turn.admissible, policy.actions)
-        self.history.append(PastTurn(turn.observation, action.command))
+        self.memory.add(turn, action.command)
         return Move(
             command=action.command,
             kind=action.kind,
@@ -163,30 +163,6 @@ class _ByModel:
 
     def _message(self, turn: Turn) -> str:
         try:
-            if not self.history:
-                self.task = task_of(turn.observation)
-            return turn_prompt(
-                task=self.task,
-                observation=turn.observation,
-                admissible=turn.admissible,
-                history=self.history,
-                settings=self.policy.prompts,
-            )
+            return self.memory.message(turn)
         except ValueError as error:
             raise NoTaskError(f"no prompt can be made of the game's text: {error}") from error
-
-
-def message_tokens(tokenizer: Any, message: str) -> list[int]:
-    """A user's message in the model's chat template.
-
-    Args:
-        tokenizer: from transformers, with a chat template.
-        message: of the user.
-
-    Returns:
-        Token numbers.
-    """
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": message}], add_generation_prompt=True, tokenize=False
-    )
-    return list(tokenizer.encode(text, add_special_tokens=False))
