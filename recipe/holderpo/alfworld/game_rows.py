@@ -13,13 +13,12 @@ from torch.utils.data import Dataset
 
 from holderpo.alfworld.game_sample import evenly
 from holderpo.alfworld.games import Game, Manifest, read_manifest
+from holderpo.alfworld.held_out_games import panel_name, source_name
 from holderpo.alfworld.task_sequence import TaskSequence
 from holderpo.alfworld.tasks import TASK_TYPES
 
 AGENT_LOOP = "alfworld"
 """Name of the agent loop that plays a row's game, in verl's registry."""
-PANEL = "alfworld_"
-"""What the name of a set of held-out games begins with."""
 # A run takes as many rows as it has rounds; the sequence never ends.
 _ENDLESS = 10**12
 
@@ -104,7 +103,8 @@ class GameRows(Dataset[dict[str, Any]]):
         self._files = {game: str(one.file(game)) for one in manifests for game in one.games}
         listed = [game for one in manifests for game in one.games]
         self._games = used_games(listed, max_samples)
-        self._names = {one.split: _panel(one, self._games) for one in manifests}
+        used, all_games = (Counter(g.split for g in one) for one in (self._games, listed))
+        self._names = {name: panel_name(name, used[name], all_games[name]) for name in all_games}
         self._sequence: TaskSequence | None = None
         if is_training:
             if config.shuffle:
@@ -136,7 +136,7 @@ class GameRows(Dataset[dict[str, Any]]):
             # verl wants a prompt of each row; the agent loop writes one for each turn.
             "raw_prompt": [{"role": "user", "content": f"{facts['task_type']}: {game.path}"}],
             "index": index,
-            "data_source": f"{self._names[game.split]}/{facts['task_type']}",
+            "data_source": source_name(self._names[game.split], facts["task_type"]),
             # No answer is compared with it: it names the game where verl writes rollouts down.
             "reward_model": {"style": "environment", "ground_truth": game.path},
             "extra_info": {"index": index, "split": game.split, "scene": game.scene, **facts},
@@ -151,10 +151,3 @@ class GameRows(Dataset[dict[str, Any]]):
         if self._sequence is None:
             return self._games[index]
         return self._sequence.game(*divmod(index, self._groups_per_step))
-
-
-def _panel(manifest: Manifest, used: Sequence[Game]) -> str:
-    """What metrics call a split; some of its games do not get its name."""
-    num_used, num_games = sum(game.split == manifest.split for game in used), len(manifest.games)
-    part = "" if num_used == num_games else f"_{num_used}_of_{num_games}"
-    return f"{PANEL}{manifest.split}{part}"

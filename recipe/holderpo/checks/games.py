@@ -43,10 +43,10 @@ def look_at_games(config: DictConfig) -> Games:
     """
     games = Games()
     for name in (TRAIN, HELD_OUT):
-        paths = [Path(path) for each, path in data_files(config) if each == name]
+        paths = [path for each, path in data_files(config) if each == name]
         if not paths:
             games.problems.append(f"{name}: []; give a manifest ({config.prepared_by})")
-        manifests = [one for path in paths if (one := _read(config, name, path, games))]
+        manifests = [one for path in paths if (one := _read(name, path, games))]
         if paths and len(manifests) == len(paths):
             games.used[name] = _used(config, name, manifests)
             if name == HELD_OUT:
@@ -81,14 +81,15 @@ def games_lines(config: DictConfig, games: Games) -> Iterator[str]:
         yield line
 
 
-def _read(config: DictConfig, name: str, path: Path, games: Games) -> Manifest | None:
-    path = path.expanduser()
-    if not path.exists():
-        if "://" in str(path):
-            games.problems.append(f"{name}: {path}; a manifest and its games lie on this machine")
+def _read(name: str, path: str, games: Games) -> Manifest | None:
+    if "://" in path:
+        games.problems.append(f"{name}: {path}; give a manifest on this machine, as its games are")
+        return None
+    file = Path(path).expanduser()
+    if not file.exists():
         return None
     try:
-        return read_manifest(path)
+        return read_manifest(file)
     except ValueError as error:
         games.problems.append(f"{name}: {str(error).removeprefix('manifest: ')}")
         return None
