@@ -40,6 +40,8 @@ EPISODE_ADVANTAGE_STD = "advantage/episode_std"
 STEP_ADVANTAGE_STD = "advantage/step_std"
 FAILED_PROMPTS = "rollout/failed_prompts"
 TRUNCATED_FRAC = "reward/truncated_frac"
+ENV_STEPS = "env/step_count"
+EPISODE_SUCCESS_FRAC = "episode/success_frac"
 
 # verl's own that this project reads.
 REWARD_MEAN = "critic/rewards/mean"
@@ -352,7 +354,7 @@ METRICS: tuple[MetricInfo, ...] = (
         "high: responses do not end; raise max_response_length",
     ),
     MetricInfo(
-        "env/step_count",
+        ENV_STEPS,
         "steps",
         "number of steps that the workers did",
         "episodes times their length",

@@ -16,9 +16,11 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
+from holderpo.alfworld.held_out_games import success_metrics
 from holderpo.benchmarks.whole_sets import metric_names
 from holderpo.control import Controller
 from holderpo.metrics import FAILED_PROMPTS
+from holderpo.studies import held_out
 from recipe.holderpo.actor_hook import (
     SECOND_MOMENT_ORDERS_KEY,
     HolderActorLoss,
@@ -233,16 +235,17 @@ class HolderTrainerMixin(_Trainer):
         expected_acc_counts: Mapping[tuple[str, str], int],
         **kwargs: Any,
     ) -> dict[str, float]:
-        """Accuracy on a part of a benchmark does not get the benchmark's name."""
+        """Success in all games of a set; a part of a benchmark does not get its name."""
         names = metric_names(list(expected_acc_counts))
         expected = {(names[name], uid): count for (name, uid), count in expected_acc_counts.items()}
-        return super()._val_metrics_update(
+        metrics: dict[str, float] = super()._val_metrics_update(
             [names[str(source)] for source in data_sources],
             sample_uids,
             *args,
             expected_acc_counts=expected,
             **kwargs,
         )
+        return metrics | success_metrics(held_out.accuracies(metrics), expected)
 
     def _load_checkpoint(self) -> None:
         self.progress.now("the checkpoint", is_limited=False)
