@@ -2,8 +2,8 @@
 
 verl adds rows without tokens until the round divides into mini-batches, and divides the loss of
 each mini-batch by its number of rows, those included. With turns of episodes as rows nearly every
-round is filled up, by up to a mini-batch. Here the filling is spread over all mini-batches, and each is
-divided by the rows that are not filling.
+round is filled up, by up to a mini-batch. Here the filling is spread over all mini-batches, and
+each is divided by the rows that are not filling.
 """
 
 from __future__ import annotations
