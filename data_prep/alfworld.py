@@ -18,7 +18,7 @@ from tqdm import tqdm
 from data_prep.alfworld_generator import MIXED, SPLITS, GeneratorSettings, generate
 from data_prep.alfworld_rooms import SIZES
 from data_prep.alfworld_tables import read_tables
-from data_prep.command import clear_errors
+from data_prep.command import clear_errors, ensure_tiny_model
 from holderpo.alfworld.engine import missing_packages
 from holderpo.alfworld.games import Manifest, collect_games, write_manifest
 from holderpo.alfworld.split_folders import OFFICIAL_COUNTS, splits_below
@@ -40,10 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     _add_official(commands.add_parser("official", help="list and check the official games"))
     _add_generate(commands.add_parser("generate", help="make games of the same kind"))
+    for command in commands.choices.values():
+        command.add_argument(
+            "--tiny-model",
+            action="store_true",
+            help="also make a tiny random model, one token per character, to try the games with",
+        )
     options = parser.parse_args(arguments)
     with clear_errors():
         try:
             options.run(options)
+            if options.tiny_model:
+                ensure_tiny_model(options.folder / "tiny_model")
         except OSError as error:
             # A full disk names no file.
             place = error.filename or options.folder

@@ -40,6 +40,8 @@ EPISODE_ADVANTAGE_STD = "advantage/episode_std"
 STEP_ADVANTAGE_STD = "advantage/step_std"
 FAILED_PROMPTS = "rollout/failed_prompts"
 TRUNCATED_FRAC = "reward/truncated_frac"
+ENV_STEPS = "env/step_count"
+EPISODE_SUCCESS_FRAC = "episode/success_frac"
 
 # verl's own that this project reads.
 REWARD_MEAN = "critic/rewards/mean"
@@ -352,7 +354,105 @@ METRICS: tuple[MetricInfo, ...] = (
         "high: responses do not end; raise max_response_length",
     ),
     MetricInfo(
-        "env/step_count",
+        "episode/success_frac",
+        "share of the episodes",
+        "over the round's episodes, each once",
+        "rises",
+        "0 or 1 for long: no group has a signal; choose easier or harder games",
+    ),
+    MetricInfo(
+        "episode/pick/success_frac",
+        "share of the episodes",
+        "over the round's episodes of `pick`",
+        "rises",
+        "0 for long: nothing is learnt of this type",
+    ),
+    MetricInfo(
+        "episode/look/success_frac",
+        "share of the episodes",
+        "over the round's episodes of `look`",
+        "rises",
+        "0 for long: nothing is learnt of this type",
+    ),
+    MetricInfo(
+        "episode/clean/success_frac",
+        "share of the episodes",
+        "over the round's episodes of `clean`",
+        "rises",
+        "0 for long: nothing is learnt of this type",
+    ),
+    MetricInfo(
+        "episode/heat/success_frac",
+        "share of the episodes",
+        "over the round's episodes of `heat`",
+        "rises",
+        "0 for long: nothing is learnt of this type",
+    ),
+    MetricInfo(
+        "episode/cool/success_frac",
+        "share of the episodes",
+        "over the round's episodes of `cool`",
+        "rises",
+        "0 for long: nothing is learnt of this type",
+    ),
+    MetricInfo(
+        "episode/pick2/success_frac",
+        "share of the episodes",
+        "over the round's episodes of `pick2`",
+        "rises",
+        "0 for long: nothing is learnt of this type",
+    ),
+    MetricInfo(
+        "episode/return_mean",
+        "reward",
+        "mean over the round's episodes of reward less penalties",
+        "rises",
+        "falls while success does not: penalties grow, see the shares of turns",
+    ),
+    MetricInfo(
+        "episode/turns_mean",
+        "turns",
+        "mean over the round's episodes",
+        "falls as success rises",
+        "at the limit of steps: hardly any episode is won",
+    ),
+    MetricInfo(
+        "episode/turns_max",
+        "turns",
+        "longest of the round's episodes",
+        "at most `agent.max_steps`",
+        "no range",
+    ),
+    MetricInfo(
+        "episode/step_limit_frac",
+        "share of the episodes",
+        "over the round's episodes: ended at the limit of steps",
+        "falls",
+        "high: give `agent.max_steps` more, or easier games",
+    ),
+    MetricInfo(
+        "episode/length_frac",
+        "share of the episodes",
+        "over the round's episodes: no room for the next turn's prompt",
+        "0",
+        "above 0: give `data.max_prompt_length` more, or a shorter history",
+    ),
+    MetricInfo(
+        "episode/turn_malformed_frac",
+        "share of the turns",
+        "over the round's turns: no readable action",
+        "falls to 0",
+        "high: the form is not learnt, or `agent.actions.strictness` is too strict",
+    ),
+    MetricInfo(
+        "episode/turn_inadmissible_frac",
+        "share of the turns",
+        "over the round's turns: the game does not know the command",
+        "falls",
+        "rises: such a command costs nothing; give `agent.reward.inadmissible_penalty`",
+    ),
+    MetricInfo(
+        ENV_STEPS,
         "steps",
         "number of steps that the workers did",
         "episodes times their length",

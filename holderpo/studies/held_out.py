@@ -59,12 +59,48 @@ def truncated_shares(row: Row) -> dict[str, float]:
     return {source: value for source, (_, value) in found.items()}
 
 
-def accuracy(row: Row) -> float | None:
-    """Mean of :func:`accuracies`; None without any, or where one is not finite.
+def successes(row: Row) -> dict[str, float]:
+    """Success by set of games, from ``val/<set>/success``.
 
-    A mean over the others would be one of other sets than those of the steps around it.
+    Args:
+        row: metrics of a step.
+
+    Returns:
+        Fractions; empty where no games were played.
     """
-    return _mean(accuracies(row))
+    names = {name: name.split("/") for name in row}
+    return {
+        parts[1]: row[name]
+        for name, parts in names.items()
+        if len(parts) == 3 and (parts[0], parts[2]) == ("val", "success")
+    }
+
+
+def by_type(row: Row) -> dict[str, float]:
+    """Success by task type of the games of a step.
+
+    Args:
+        row: metrics of a step.
+
+    Returns:
+        Fractions by type, or by set and type where there are several sets.
+    """
+    sets = successes(row)
+    of_games = {
+        name: value for name, value in accuracies(row).items() if name.partition("/")[0] in sets
+    }
+    if len(sets) == 1:
+        return {name.partition("/")[2]: value for name, value in of_games.items()}
+    return of_games
+
+
+def accuracy(row: Row) -> float | None:
+    """Mean of :func:`successes` of games, otherwise of :func:`accuracies`.
+
+    None without any, or where one is not finite: a mean over the others would be one of other sets
+    than those of the steps around it. Task types of games are no sets: each game counts the same.
+    """
+    return _mean(successes(row) or accuracies(row))
 
 
 def truncated_share(row: Row) -> float | None:

@@ -34,6 +34,7 @@ _OF_ONE_RUN = (
 def main(config: DictConfig) -> None:
     """Compose, check, print the plan, run; exits with 1 on failure, 2 on a bad configuration."""
     set_environment(config)
+    from recipe.holderpo.checks.first_prompts import prompt_lines
     from recipe.holderpo.checks.settings import ConfigError, check_config
 
     try:
@@ -46,6 +47,8 @@ def main(config: DictConfig) -> None:
         leave_out(config)
     announce(plan)
     if config.check:
+        for line in prompt_lines(plan.first_prompts):
+            print(line)
         print("nothing wrong; not started")
         return
     run_dir = Path(config.run_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,11 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
+from holderpo.alfworld.held_out_games import success_metrics
 from holderpo.benchmarks.whole_sets import metric_names
 from holderpo.control import Controller
 from holderpo.metrics import FAILED_PROMPTS
+from holderpo.studies import held_out
 from recipe.holderpo.actor_hook import (
     SECOND_MOMENT_ORDERS_KEY,
     HolderActorLoss,
@@ -26,6 +29,7 @@ from recipe.holderpo.actor_hook import (
     take_statistics,
 )
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
+from recipe.holderpo.alfworld.episode_metrics import episode_metrics
 from recipe.holderpo.checks.checkpoints import needed_files, num_kept, remove_older, write_tracker
 from recipe.holderpo.checks.controller_state import write_controller_state
 from recipe.holderpo.checks.resume import Start
@@ -42,6 +46,8 @@ from recipe.holderpo.used_order import take_orders
 
 if TYPE_CHECKING:
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer as _Trainer
+
+    from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
 else:
     _Trainer = object
 
@@ -183,9 +189,23 @@ class HolderTrainerMixin(_Trainer):
         with advantage_call(call):
             batch = super()._compute_advantage(batch, metrics)
         metrics.update(call.metrics)
+        if self.environments is not None:
+            metrics.update(self._episode_metrics(self.environments, batch, extra_fields))
         metrics.update(reward_shares(extras, batch.tags))
         self._reward_mean = call.reward_mean
         return batch
+
+    def _episode_metrics(
+        self,
+        environments: EnvironmentGroup,
+        batch: KVBatchMeta,
+        extra_fields: list[dict[str, Any]],
+    ) -> dict[str, float]:
+        """Of the round's episodes, and of what the environment workers did since the last one."""
+        num_started = self._num_prompts * self.config.actor_rollout_ref.rollout.n
+        padding = is_padding(batch.tags)
+        of_episodes = episode_metrics(batch.keys, extra_fields, padding, num_started=num_started)
+        return asyncio.run(environments.metrics()) | of_episodes
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         self.progress.now("the update of the actor")
@@ -233,16 +253,17 @@ class HolderTrainerMixin(_Trainer):
         expected_acc_counts: Mapping[tuple[str, str], int],
         **kwargs: Any,
     ) -> dict[str, float]:
-        """Accuracy on a part of a benchmark does not get the benchmark's name."""
+        """Success in all games of a set; a part of a benchmark does not get its name."""
         names = metric_names(list(expected_acc_counts))
         expected = {(names[name], uid): count for (name, uid), count in expected_acc_counts.items()}
-        return super()._val_metrics_update(
+        metrics: dict[str, float] = super()._val_metrics_update(
             [names[str(source)] for source in data_sources],
             sample_uids,
             *args,
             expected_acc_counts=expected,
             **kwargs,
         )
+        return metrics | success_metrics(held_out.accuracies(metrics), expected)
 
     def _load_checkpoint(self) -> None:
         self.progress.now("the checkpoint", is_limited=False)

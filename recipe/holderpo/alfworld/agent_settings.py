@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from holderpo.alfworld.actions import ActionSettings
 from holderpo.alfworld.engine_process import EngineSettings
@@ -86,7 +86,9 @@ def agent_settings(config: DictConfig) -> AgentSettings:
     Raises:
         ValueError: naming each wrong field with its fix, one line each.
     """
-    settings = _built(AgentSettings, plain(config.agent), "agent")
+    section = config.agent
+    section = plain(section) if OmegaConf.is_config(section) else section
+    settings = _built(AgentSettings, section, "agent")
     assert isinstance(settings, AgentSettings)
     return settings
 

@@ -247,7 +247,11 @@ def _output(
             num_preempted=-1 if answer.num_preempted is None else answer.num_preempted,
         ),
         extra_fields=answer.extra_fields
-        | {TURN_FIELD: fields.to_dict(), EPISODE_FIELD: episode.to_dict(), "reward_extra_info": dict(extra)},
+        | {
+            TURN_FIELD: fields.to_dict(),
+            EPISODE_FIELD: episode.to_dict(),
+            "reward_extra_info": dict(extra),
+        },
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.kinds import is_count
 
 
@@ -28,9 +29,10 @@ def batch_size_problems(config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.rollout.n: {rollout.n}; "
             "a group-relative advantage needs at least 2 responses per prompt"
         )
-    elif data.train_batch_size % actor.ppo_mini_batch_size == 0:
+    # An agent's round has a row for each turn, which verl fills up to whole mini-batches.
+    elif has_agent(config) or data.train_batch_size % actor.ppo_mini_batch_size == 0:
         yield from _micro_batches(config)
-    if data.train_batch_size % actor.ppo_mini_batch_size:
+    if not has_agent(config) and data.train_batch_size % actor.ppo_mini_batch_size:
         yield (
             f"actor_rollout_ref.actor.ppo_mini_batch_size: {actor.ppo_mini_batch_size}; give a "
             f"number of prompts that divides data.train_batch_size ({data.train_batch_size})"
@@ -72,7 +74,7 @@ def _micro_batches(config: DictConfig) -> Iterator[str]:
     devices = config.trainer.n_gpus_per_node * config.trainer.nnodes
     ranks = max(devices // actor.ulysses_sequence_parallel_size, 1)
     update_rows = actor.ppo_mini_batch_size * rollout.n
-    batch_rows = config.data.train_batch_size * rollout.n
+    batch_rows = update_rows if has_agent(config) else config.data.train_batch_size * rollout.n
     if update_rows % ranks:
         yield (
             f"trainer.n_gpus_per_node * trainer.nnodes: {ranks} data-parallel ranks; must divide "

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from omegaconf import DictConfig
 
+from holderpo.alfworld.engine import missing_packages
+from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
 from recipe.holderpo.checks.devices import FLASH, attention
 
 # verl reserves so many CPUs with each device; TransferQueue one for its controller and for each
@@ -29,12 +31,16 @@ def machine_problems(config: DictConfig) -> Iterator[str]:
     Yields:
         One line per problem: field, value, fix.
     """
+    if has_agent(config) and (missing := missing_packages()):
+        yield f"agent: games cannot be played here; {missing}"
     if connects_to_ray(config):
         return
     num_cpus = config.ray_kwargs.ray_init.num_cpus
     given = str(num_cpus) if num_cpus else f"null, and this machine has {own_cpus()}"
     if too_few := _too_few_cpus(config, num_cpus or own_cpus()):
         yield f"ray_kwargs.ray_init.num_cpus: {given}; {too_few}, or raise it (Ray only counts)"
+    else:
+        yield from _environments(config, num_cpus or own_cpus())
     for name in loggers(config):
         if name in _PACKAGES and importlib.util.find_spec(name) is None:
             yield f"trainer.logger: {name!r}; it is not installed here, install it or leave it out"
@@ -59,6 +65,8 @@ def cluster_problems(config: DictConfig, resources: Mapping[str, float]) -> Iter
             f"trainer.n_gpus_per_node * trainer.nnodes: {devices}; the Ray cluster has {cpus:g} "
             f"CPUs, {too_few}"
         )
+    else:
+        yield from _environments(config, cpus)
 
 
 def connects_to_ray(config: DictConfig) -> bool:
@@ -111,8 +119,22 @@ def _without_gpus(config: DictConfig) -> Iterator[str]:
         yield f"actor_rollout_ref.rollout.name: {engine!r}; it is not installed here, install it"
 
 
-def _too_few_cpus(config: DictConfig, cpus: float) -> str | None:
-    """Why so many would not do; None if they do."""
+def _environments(config: DictConfig, cpus: float) -> Iterator[str]:
+    """Environment workers that would find no CPU, and for which Ray would wait for ever."""
+    if not has_agent(config):
+        return
+    _, _, reserved = _reserved(config)
+    try:
+        agent_settings(config).environment.fit(cpus - reserved)
+    except ValueError as error:
+        yield (
+            f"agent.environment.{error} (Ray counts {cpus:g}, of which devices and TransferQueue "
+            f"reserve {reserved})"
+        )
+
+
+def _reserved(config: DictConfig) -> tuple[int, int, int]:
+    """Devices, storage units, and the CPUs that they reserve."""
     devices = config.trainer.n_gpus_per_node * config.trainer.nnodes
     pool = config.reward.reward_model
     if pool.enable_resource_pool:
@@ -120,7 +142,12 @@ def _too_few_cpus(config: DictConfig, cpus: float) -> str | None:
     backend = config.transfer_queue.backend
     is_simple = backend.storage_backend == "SimpleStorage"
     units = backend.SimpleStorage.num_data_storage_units if is_simple else 0
-    needed = CPUS_PER_DEVICE * devices + units + 1
+    return devices, units, CPUS_PER_DEVICE * devices + units + 1
+
+
+def _too_few_cpus(config: DictConfig, cpus: float) -> str | None:
+    """Why so many would not do; None if they do."""
+    devices, units, needed = _reserved(config)
     if cpus >= needed:
         return None
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,16 @@ from omegaconf import DictConfig, ListConfig
 
 from holderpo.control import Controller
 from holderpo.control.schedule import Schedule
+from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.batches import signal_share
+from recipe.holderpo.checks.data import Data
 from recipe.holderpo.checks.defaults import changed_settings
+from recipe.holderpo.checks.first_prompts import FirstPrompt, FirstPrompts
+from recipe.holderpo.checks.games import Games, games_lines
 from recipe.holderpo.checks.loss_settings import loss_warnings
 from recipe.holderpo.checks.resume import Start, resume_warnings
 from recipe.holderpo.checks.rollout_settings import rollout_warnings
+from recipe.holderpo.checks.turn_budget import turn_budget
 from recipe.holderpo.checks.turn_settings import turn_warnings
 from recipe.holderpo.checks.unread import unread_warnings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
@@ -33,6 +38,8 @@ class Plan:
     """Of p; the one that the run is to use."""
     start: Start
     """Where the run begins."""
+    first_prompts: tuple[FirstPrompt, ...] = ()
+    """What an agent is told first, for each task type."""
 
 
 def rollouts_per_step(config: DictConfig) -> int:
@@ -41,7 +48,10 @@ def rollouts_per_step(config: DictConfig) -> int:
 
 
 def updates_per_step(config: DictConfig) -> int:
-    """Optimiser steps per rollout round."""
+    """Optimiser steps per rollout round; of an agent, for the turns that its plan assumes."""
+    if has_agent(config):
+        budget = turn_budget(config)
+        return budget.updates(budget.assumed_turns)
     actor = config.actor_rollout_ref.actor
     mini_batches = math.ceil(config.data.train_batch_size / actor.ppo_mini_batch_size)
     return int(mini_batches * actor.ppo_epochs)
@@ -51,7 +61,8 @@ def make_plan(
     config: DictConfig,
     controller: Controller,
     start: Start,
-    data_warnings: Sequence[str] = (),
+    data: Data | Games | None = None,
+    prompts: FirstPrompts | None = None,
 ) -> Plan:
     """Derive the plan of a checked configuration.
 
@@ -59,12 +70,13 @@ def make_plan(
         config: with valid sections.
         controller: of p.
         start: where the run begins.
-        data_warnings: what is odd about the data.
+        data: what was found in the data, or in the games.
+        prompts: what was found of the prompts.
 
     Returns:
         The plan.
     """
-    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    actor = config.actor_rollout_ref.actor
     steps = config.trainer.total_training_steps
     updates = updates_per_step(config)
     is_holder = actor.policy_loss.loss_mode == HOLDER
@@ -76,11 +88,7 @@ def make_plan(
         f"loss       {actor.policy_loss.loss_mode}, {_describe_clip(actor)}",
         *_own_functions(config, is_holder),
         f"optimiser  {_describe_rate(actor.optim, steps)}",
-        f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, "
-        f"at most {config.data.max_response_length} tokens each",
-        f"groups     {_describe_groups(rollout.n)}",
-        f"updates    {updates} per rollout batch, "
-        f"{actor.ppo_mini_batch_size * rollout.n} responses each",
+        *_describe_round(config, data),
         f"p          {_describe_p(controller, steps)}"
         + ("" if is_holder else " (not used by this loss)"),
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
@@ -88,8 +96,10 @@ def make_plan(
         f"output     {config.run_dir}",
         *start.lines,
     )
-    warnings = []
-    if is_holder and updates == 1:
+    warnings: list[str] = []
+    if has_agent(config):
+        warnings += turn_budget(config).warnings() if is_holder else ()
+    elif is_holder and updates == 1:
         warnings.append(
             "p has no effect: with one update per rollout batch every ratio is 1 "
             "(lower actor_rollout_ref.actor.ppo_mini_batch_size)"
@@ -99,7 +109,9 @@ def make_plan(
             warnings += _about_schedule(name, schedule, steps)
         warnings += controller.warnings(steps, updates)
     warnings += [*loss_warnings(config), *rollout_warnings(config), *_about_length(config)]
-    warnings += [*unread_warnings(config), *data_warnings]
+    warnings += unread_warnings(config)
+    for looked_at in (data, prompts):
+        warnings += looked_at.warnings if looked_at is not None else []
     if config.device != "cpu" and "cpu" in config:
         warnings.append(f"cpu has no effect: it belongs to device=cpu, this is {config.device}")
     if config.advantage.transforms and config.algorithm.adv_estimator != HOLDER:
@@ -107,7 +119,34 @@ def make_plan(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
     warnings += [*turn_warnings(config), *start.warnings, *resume_warnings(config)]
-    return Plan(lines, tuple(warnings), controller, start)
+    told = tuple(prompts.prompts) if prompts is not None else ()
+    return Plan(lines, tuple(warnings), controller, start, told)
+
+
+def _describe_round(config: DictConfig, data: Data | Games | None) -> Iterator[str]:
+    """Sizes of a round: what is played or answered, and how it is shared out over updates."""
+    rollout, longest = config.actor_rollout_ref.rollout, config.data.max_response_length
+    groups = f"groups     {_describe_groups(rollout.n)}"
+    if has_agent(config):
+        budget = turn_budget(config)
+        if isinstance(data, Games):
+            yield from games_lines(config, data)
+        yield (
+            f"rollouts   {config.data.train_batch_size} games x {rollout.n} episodes, at most "
+            f"{budget.max_steps} turns of {longest} tokens each"
+        )
+        yield groups
+        yield from budget.lines()
+        return
+    yield (
+        f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, at most "
+        f"{longest} tokens each"
+    )
+    yield groups
+    yield (
+        f"updates    {updates_per_step(config)} per rollout batch, "
+        f"{config.actor_rollout_ref.actor.ppo_mini_batch_size * rollout.n} responses each"
+    )
 
 
 def _about_schedule(name: str, schedule: Schedule, steps: int) -> Iterator[str]:

@@ -14,9 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.control import Controller, build_controller
+from recipe.holderpo.alfworld.agent_settings import has_agent
+from recipe.holderpo.checks.agent import agent_problems, plays_games
 from recipe.holderpo.checks.batches import batch_size_problems
 from recipe.holderpo.checks.data import data_files, look_at_data
 from recipe.holderpo.checks.devices import device_problems
+from recipe.holderpo.checks.first_prompts import FirstPrompts, look_at_first_prompts
+from recipe.holderpo.checks.games import Games, look_at_games
 from recipe.holderpo.checks.kinds import is_count, kind_problems
 from recipe.holderpo.checks.loss_settings import loss_problems
 from recipe.holderpo.checks.machine import loggers, machine_problems
@@ -84,19 +88,22 @@ def check_config(config: DictConfig) -> Plan:
     problems += _advantage(config)
     start, found = plan_start(config, controller)
     problems += found
-    data = look_at_data(config)
+    data = look_at_games(config) if plays_games(config) else look_at_data(config)
     problems += data.problems
-    prompt_warnings: list[str] = []
+    prompts = FirstPrompts()
     if not problems:
-        problems, prompt_warnings = look_at_prompts(config, data)
-        problems += _verl_checks(config)
+        if isinstance(data, Games):
+            prompts = look_at_first_prompts(config, data)
+        else:
+            prompts.problems, prompts.warnings = look_at_prompts(config, data)
+        problems = [*prompts.problems, *_verl_checks(config)]
     # What this machine lacks is no mistake of the configuration, but ends a start.
     lacking = [] if problems else list(machine_problems(config))
     if not config.check:
         problems += lacking
     if problems or controller is None:
         raise ConfigError(problems)
-    plan = make_plan(config, controller, start, [*data.warnings, *prompt_warnings])
+    plan = make_plan(config, controller, start, data, prompts)
     return replace(plan, warnings=(*plan.warnings, *lacking))
 
 
@@ -185,6 +192,7 @@ def _method(config: DictConfig) -> Iterator[str]:
             "response"
         )
     yield from _dynamic_sampling(config)
+    yield from agent_problems(config)
     yield from loss_problems(config)
     yield from turn_problems(config)
     yield from correction_problems(config)
@@ -272,12 +280,17 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
     for name in loggers(config):
         if name not in known:
             yield f"trainer.logger: {name!r}; give any of {', '.join(known)}"
+    checked = config
+    if has_agent(config):
+        # verl compares with prompts, not with the turns that a round will have.
+        checked = config.copy()
+        checked.data.train_batch_size = config.actor_rollout_ref.actor.ppo_mini_batch_size
     try:
         # verl reports its success on stdout and warns of a critic that no estimator here has.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             validate_config(
-                config=config,
+                config=checked,
                 use_reference_policy=need_reference_policy(config),
                 use_critic=need_critic(config),
             )
@@ -286,7 +299,8 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
     except (ValueError, AssertionError) as error:
         yield f"verl: {error}"
     yield from verl_correction_problems(config)
-    yield from reward_problems(config)
+    if not has_agent(config):
+        yield from reward_problems(config)
 
 
 def _is_hub_name(path: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.batches import has_reference
 from recipe.holderpo.checks.kinds import ACTOR, ROLLOUT
 from recipe.holderpo.checks.ruinous import MODEL
@@ -303,6 +304,22 @@ UNREAD = (
             "data.trust_remote_code",
         ),
         "verl's V1 trainer does not read it",
+    ),
+    Unread(
+        (
+            "data.prompt_key",
+            "data.truncation",
+            "data.filter_overlong_prompts",
+            "data.filter_overlong_prompts_workers",
+            f"{ROLLOUT}.agent.default_agent_loop",
+        ),
+        "with an agent, rows are games, and the prompts of their turns are written as they come",
+        unless=lambda config: not has_agent(config),
+    ),
+    Unread(
+        ("reward.custom_reward_function.", "reward.reward_manager."),
+        "with an agent, the environment rewards",
+        unless=lambda config: not has_agent(config),
     ),
     Unread(
         ("reward.reward_model.",),

@@ -173,12 +173,17 @@ def step_line(step: int, metrics: Mapping[str, float]) -> str:
         if metrics.get(name, 0.0) != 0
     ]
     truncated_by_set = held_out.truncated_shares(metrics)
+    games = held_out.successes(metrics)
+    accuracies = held_out.accuracies(metrics)
     scores = {
         name: _score(accuracy, truncated_by_set.get(name))
-        for name, accuracy in held_out.accuracies(metrics).items()
+        for name, accuracy in (held_out.by_type(metrics) if games else accuracies).items()
     }
-    if len(scores) == 1:
+    if len(games) == 1:
+        parts += [f"held-out {_show(_SHARE, success)}" for success in games.values()]
+    elif len(scores) == 1:
         parts += [f"held-out {score}" for score in scores.values()]
+    scores = {name: _show(_SHARE, one) for name, one in games.items() if len(games) > 1} | scores
     line = " | ".join(parts)
     if len(scores) > 1:
         line += "\nheld-out   " + " | ".join(f"{name} {score}" for name, score in scores.items())

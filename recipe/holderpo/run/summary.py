@@ -19,6 +19,8 @@ from holderpo.intervals import wilson_interval
 from holderpo.metrics import (
     CLIP_FRAC_HIGH,
     CLIP_FRAC_LOW,
+    ENV_STEPS,
+    EPISODE_SUCCESS_FRAC,
     ESS_FRAC,
     ESS_FRAC_MIN,
     LOG_RATIO_MAX,
@@ -43,12 +45,14 @@ from holderpo.studies.run_files import (
     read_rows,
     read_yaml,
 )
+from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.plan import rollouts_per_step, updates_per_step
 from recipe.holderpo.run.phases import FIRST_UPDATE, LAUNCHED, PHASES_FILE
 
 # Of the summary's numbers, those given for the first and the last step that has them.
 _FIRST_AND_LAST = {
     "reward": REWARD_MEAN,
+    "sampled_success": EPISODE_SUCCESS_FRAC,
     "truncated": TRUNCATED_FRAC,
     "p": P,
     "ess_frac": ESS_FRAC,
@@ -57,6 +61,8 @@ _FIRST_AND_LAST = {
 _MOST_NAMED = 4
 PICTURE_FILE = "report.png"
 HELDOUT = "heldout accuracy"
+# What a held-out number is called: of answers, or of games.
+_ACCURACY, _SUCCESS = "accuracy", "success"
 
 DIAGRAMS = (
     Diagram(
@@ -83,6 +89,15 @@ DIAGRAMS = (
         "log-ratio of tokens (nats)",
         {LOG_RATIO_MAX: "largest", LOG_RATIO_MIN: "smallest"},
     ),
+)
+# The reward of a game is not between 0 and 1.
+GAME_DIAGRAMS = (
+    Diagram(
+        "success",
+        {EPISODE_SUCCESS_FRAC: "sampled", HELDOUT: "held out", TRUNCATED_FRAC: "truncated"},
+        (0.0, 1.02),
+    ),
+    *DIAGRAMS[1:],
 )
 
 
@@ -115,7 +130,8 @@ def write_summary(
             accuracy = held_out.accuracy(row)
             row[HELDOUT] = math.nan if accuracy is None else accuracy
     for path in (run_dir / PICTURE_FILE, *pictures):
-        draw_diagrams(rows, DIAGRAMS, path, title=config.trainer.experiment_name)
+        diagrams = GAME_DIAGRAMS if has_agent(config) else DIAGRAMS
+        draw_diagrams(rows, diagrams, path, title=config.trainer.experiment_name)
 
     summary = summarize(config, rows) | _timing(run_dir, rows, notes)
     if import_seconds is None:
@@ -144,7 +160,7 @@ def _config_of(run_dir: Path, notes: list[str]) -> DictConfig:
         rollouts_per_step(config), updates_per_step(config)
         needed = (config.trainer.total_training_steps, config.trainer.validation_data_dir)
         assert None not in needed, "neither may be null in a run that was started"
-    except (OmegaConfBaseException, AssertionError, TypeError) as error:
+    except (OmegaConfBaseException, AssertionError, TypeError, ValueError) as error:
         reason = "; ".join([*notes, str(error).splitlines()[0]])
         raise ValueError(f"{run_dir / CONFIG_FILE}: not that of a run ({reason})") from error
     return config
@@ -182,10 +198,13 @@ def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[s
         "seed": config.seed,
         "steps": int(steps[-1]["step"]),
         "rollouts_per_step": rollouts_per_step(config),
-        "updates_per_step": updates_per_step(config),
     }
+    if not has_agent(config):
+        summary["updates_per_step"] = updates_per_step(config)
     if seconds := _finite(steps, STEP_SECONDS):
         summary["seconds_per_step_median"] = statistics.median(seconds)
+        if played := _finite(steps, ENV_STEPS):
+            summary["steps_per_second"] = sum(played) / sum(seconds)
     for key, name in _FIRST_AND_LAST.items():
         if values := _finite(steps, name):
             summary |= {f"{key}_first": values[0], f"{key}_last": values[-1]}
@@ -197,9 +216,9 @@ def summarize(config: DictConfig, rows: Sequence[Mapping[str, float]]) -> dict[s
     if validated and num_heldout:
         summary["num_heldout"] = num_heldout
         if validated[0]["step"] == 0:
-            summary |= _accuracy("before", validated[0], num_heldout)
+            summary |= _held_out("before", validated[0], num_heldout)
         if validated[-1]["step"] > 0:
-            summary |= _accuracy("after", validated[-1], num_heldout)
+            summary |= _held_out("after", validated[-1], num_heldout)
     return summary
 
 
@@ -214,15 +233,19 @@ def _finite(rows: Sequence[Mapping[str, float]], name: str) -> list[float]:
     return [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
 
 
-def _accuracy(when: str, row: Mapping[str, float], num_heldout: int) -> dict[str, Any]:
-    """Mean over the sets; an interval for one set, otherwise each set's accuracy."""
-    by_set, truncated = held_out.accuracies(row), held_out.truncated_shares(row)
-    entries: dict[str, Any] = {f"accuracy_{when}": row[HELDOUT]}
+def _held_out(when: str, row: Mapping[str, float], num_heldout: int) -> dict[str, Any]:
+    """Mean over the sets; an interval for one set, otherwise each set's number; games by type."""
+    games, by_source = held_out.successes(row), held_out.accuracies(row)
+    by_set, truncated = games or by_source, held_out.truncated_shares(row)
+    name = f"{_SUCCESS if games else _ACCURACY}_{when}"
+    entries: dict[str, Any] = {name: row[HELDOUT]}
     if len(by_set) == 1:
         interval = wilson_interval(round(row[HELDOUT] * num_heldout), num_heldout)
-        entries[f"accuracy_{when}_interval"] = list(interval)
+        entries[f"{name}_interval"] = list(interval)
     else:
-        entries[f"accuracy_{when}_by_set"] = by_set
+        entries[f"{name}_by_set"] = by_set
+    if games:
+        entries[f"{name}_by_type"] = held_out.by_type(row)
     if shares := {name: share for name, share in truncated.items() if math.isfinite(share)}:
         entries[f"truncated_{when}_by_set"] = shares
     return entries
@@ -232,11 +255,12 @@ def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
     """The summary as a person reads it."""
     lines = [""]
     for when in ("before", "after"):
-        if f"accuracy_{when}" in summary:
-            lines.append(
-                f"held-out accuracy {when:<6} {100 * summary[f'accuracy_{when}']:5.1f} %  "
-                f"({_about_accuracy(summary, when)})"
-            )
+        for kind in (_ACCURACY, _SUCCESS):
+            if (name := f"{kind}_{when}") in summary:
+                lines.append(
+                    f"held-out {kind:<8} {when:<6} {100 * summary[name]:5.1f} %  "
+                    f"({_about_held_out(summary, kind, when)})"
+                )
     if "reward_first" in summary:
         first, last = summary["reward_first"], summary["reward_last"]
         line = f"sampled reward    {first:.3f} -> {last:.3f}"
@@ -258,17 +282,21 @@ def screen_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
     return lines
 
 
-def _about_accuracy(summary: Mapping[str, Any], when: str) -> str:
+def _about_held_out(summary: Mapping[str, Any], kind: str, when: str) -> str:
     """Interval of one set or the numbers of several, with the truncated share of each."""
     truncated = {
         name: f"truncated {100 * share:.1f} %"
         for name, share in summary.get(f"truncated_{when}_by_set", {}).items()
     }
-    if f"accuracy_{when}_interval" in summary:
-        low, high = summary[f"accuracy_{when}_interval"]
+    name, what = f"{kind}_{when}", "games" if kind == _SUCCESS else "problems"
+    by_type = summary.get(f"{name}_by_type", {})
+    types = [f"{one} {100 * value:.1f}" for one, value in by_type.items()]
+    if f"{name}_interval" in summary:
+        low, high = summary[f"{name}_interval"]
         interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
-        return ", ".join([interval, f"{summary['num_heldout']} problems", *truncated.values()])
-    by_set = summary[f"accuracy_{when}_by_set"]
+        facts = [interval, f"{summary['num_heldout']} {what}", *types]
+        return ", ".join([*facts, *truncated.values()])
+    by_set = summary[f"{name}_by_set"]
     return "mean of " + ", ".join(
         f"{name} {100 * by_set[name]:.1f}" + (f" ({truncated[name]})" if name in truncated else "")
         for name in by_set
@@ -287,9 +315,11 @@ def measure_import_seconds() -> float:
 
 
 def _num_heldout(config: DictConfig) -> int:
-    """Held-out problems: distinct ones of the last validation dump."""
+    """Held-out problems or games: distinct ones of the last validation dump."""
     folder = Path(config.trainer.validation_data_dir)
     dumps = [path for path in folder.glob("*.jsonl") if path.stem.isdigit()]
     dumps.sort(key=lambda path: int(path.stem))
     lines = dumps[-1].read_text().splitlines() if dumps else []
-    return len({json.loads(line)["input"] for line in lines})
+    # A game has a prompt for each turn, and its path in place of an answer.
+    field = "gts" if has_agent(config) else "input"
+    return len({json.loads(line)[field] for line in lines})

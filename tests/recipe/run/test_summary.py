@@ -209,3 +209,53 @@ def test_what_is_not_finite_is_named_and_breaks_neither_summary_nor_picture(
 def test_metrics_that_are_missing_in_a_step_are_passed_over(config):
     summary = summarize(config, [row(1), {"step": 2}, {**row(3), "holder/p": math.nan}])
     assert (summary["steps"], summary["p_last"], summary["reward_last"]) == (3, 1.0, 0.25)
+
+
+@pytest.fixture
+def game_config(tmp_path):
+    """Of a run on games, with a validation of eight of them that took three turns each."""
+    heldout = tmp_path / "heldout"
+    heldout.mkdir()
+    lines = [
+        json.dumps({"input": f"turn {turn} of {game}", "gts": f"valid_seen/{game}"}) + "\n"
+        for game in range(8)
+        for turn in range(3)
+    ]
+    (heldout / "2.jsonl").write_text("".join(lines))
+    smoke = composed("alfworld_smoke")
+    return OmegaConf.merge(smoke, {"trainer": {"validation_data_dir": str(heldout)}})
+
+
+def games_row(step, success, **by_type):
+    of_types = {f"val-core/alfworld_valid_seen/{k}/acc/mean@1": v for k, v in by_type.items()}
+    all_games = {"val/alfworld_valid_seen/success": success}
+    played = {"env/step_count": 50.0, "episode/success_frac": 0.25} if step else {}
+    return {"step": step, **TIME, **of_types, **all_games, **played, HELDOUT: success}
+
+
+def test_games_have_their_success_in_all_and_by_task_type(game_config, tmp_path):
+    rows = [games_row(0, 0.25, pick=0.0, heat=0.5), games_row(2, 0.5, pick=1.0, heat=0.25)]
+    summary = summarize(game_config, rows)
+    assert (summary["success_before"], summary["success_after"]) == (0.25, 0.5)
+    assert summary["success_after_by_type"] == {"pick": 1.0, "heat": 0.25}
+    assert summary["success_after_interval"] == pytest.approx([0.2152, 0.7848], abs=1e-4)
+    assert summary["num_heldout"] == 8, "games, not turns"
+    assert summary["steps_per_second"] == 25.0
+    assert (summary["sampled_success_last"], summary["seed"]) == (0.25, 0)
+    assert not {"accuracy_before", "updates_per_step"} & summary.keys()
+    assert held_out_lines(summary, tmp_path) == [
+        "held-out success  before  25.0 %  (95 % interval 7.1 to 59.1, 8 games, pick 0.0, "
+        "heat 50.0)",
+        "held-out success  after   50.0 %  (95 % interval 21.5 to 78.5, 8 games, pick 100.0, "
+        "heat 25.0)",
+    ]
+
+
+def test_a_run_on_games_has_a_report(game_config, tmp_path):
+    left_behind(tmp_path, game_config)
+    rows = [games_row(0, 0.25, pick=0.0, heat=0.5), games_row(2, 0.5, pick=1.0, heat=0.25)]
+    lines = [json.dumps({k: v for k, v in row.items() if k != HELDOUT}) for row in rows]
+    (tmp_path / METRICS).write_text("\n".join(lines) + "\n")
+    assert report([str(tmp_path)]) == 0
+    assert json.loads((tmp_path / SUMMARY).read_text())["success_after"] == 0.5
+    assert (tmp_path / "report.png").exists()

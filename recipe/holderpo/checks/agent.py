@@ -1,0 +1,68 @@
+"""Whether a run that plays episodes of several turns is set up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig
+
+from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
+from recipe.holderpo.checks.kinds import is_whole
+
+GAME_ROWS = ("pkg://recipe.holderpo.alfworld.game_rows", "GameRows")
+"""``data.custom_cls`` of such a run: path and name."""
+_CLASS = "data.custom_cls"
+
+
+def agent_problems(config: DictConfig) -> Iterator[str]:
+    """Settings under which no episode could be played, or not as they say.
+
+    Args:
+        config: as composed.
+
+    Yields:
+        One line per problem: field, value, fix.
+    """
+    if not has_agent(config):
+        if plays_games(config):
+            yield (
+                f"{_CLASS}.name: {GAME_ROWS[1]!r}, but agent is null; its rows are games to be "
+                "played: start from an experiment with an agent (configs/alfworld.yaml)"
+            )
+        return
+    try:
+        agent_settings(config)
+    except ValueError as error:
+        yield from str(error).splitlines()
+    yield from _data(config)
+    truncated = (config.reward.get("reward_kwargs") or {}).get("truncated", "grade")
+    if truncated in ("zero", "soft"):
+        yield (
+            f"reward.reward_kwargs.truncated: {truncated!r}; the environment rewards the episodes "
+            "of an agent, give 'grade', or 'mask' to take turns that were cut off out of the update"
+        )
+
+
+def plays_games(config: DictConfig) -> bool:
+    """Whether the rows are games of ALFWorld's manifests."""
+    chosen = config.data.custom_cls
+    return (chosen.path, chosen.name) == GAME_ROWS
+
+
+def _data(config: DictConfig) -> Iterator[str]:
+    data = config.data
+    if data.custom_cls.path is None:
+        path, name = GAME_ROWS
+        yield (
+            f"{_CLASS}.path: null; an agent plays games, which its rows name: give {path} and the "
+            f"name {name} (configs/alfworld.yaml has them)"
+        )
+    if not plays_games(config):
+        return
+    if data.shuffle:
+        yield (
+            f"data.shuffle: {str(data.shuffle).lower()}; which game a group plays follows from "
+            "data.seed and the round, in an order that is drawn already: give false"
+        )
+    if not is_whole(data.seed):
+        yield f"data.seed: {data.seed!r}; the order of the games needs a whole number"
