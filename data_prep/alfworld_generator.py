@@ -50,6 +50,7 @@ LOGIC_FOLDER = "logic"
 SETTINGS_FILE = "settings.json"
 UNFINISHED = ".unfinished"
 MIXED = "mixed"
+_MIXED_SIZES = ("small", "medium", "large")
 
 _MOST_DRAWS = 50
 _MOST_GAMES = 100_000
@@ -298,7 +299,7 @@ class _Draws:
         if scene not in self._rooms:
             seed, size = str(self._settings.seed), self._settings.size
             if size == MIXED:
-                size = random.Random(f"{seed}, size of {scene}").choice(list(SIZES))
+                size = random.Random(f"{seed}, size of {scene}").choice(_MIXED_SIZES)
             self._rooms[scene] = build_room(scene, SIZES[size], seed, self._tables)
         return self._rooms[scene]
 

@@ -38,9 +38,12 @@ class Size:
     """Objects that cannot be taken."""
     most_targets: int = 4
     """Objects that will do for the goal."""
+    spare_share: float = 1.0
+    """Of the kinds of furniture that no task needs, how many are there, official rooms being 1."""
 
 
 SIZES: Mapping[str, Size] = {
+    "tiny": Size(0.05, (2, 3), (2, 3), (0, 0), most_targets=2, spare_share=0.45),
     "small": Size(0.15, (3, 5), (3, 5), (0, 2), most_targets=2),
     "medium": Size(0.5, (10, 14), (8, 12), (2, 5)),
     "large": Size(1.0, (34, 44), (15, 24), (6, 12)),
@@ -124,6 +127,8 @@ LAMPS: Mapping[str, tuple[str, ...]] = {
     "Bedroom": ("DeskLamp",),
 }
 _LAMP_STANDS = ("Desk", "SideTable")
+# What tasks are done with.
+_TOOLS = ("Fridge", "Microwave", "SinkBasin", *_LAMP_STANDS)
 
 # Where two receptacles can be reached from one place.
 _NEIGHBOURS = ("Cabinet", "Drawer", "Shelf", "StoveBurner", "CounterTop", "SideTable")
@@ -263,7 +268,8 @@ def build_room(scene: int, size: Size, seed: str, tables: Tables) -> Room:
     start = ids.draw_location()
     receptacles: list[Receptacle] = []
     for furniture in FURNITURE[kind]:
-        if rng.random() >= furniture.share:
+        spare_share = 1.0 if furniture.type in _TOOLS else size.spare_share
+        if rng.random() >= furniture.share * spare_share:
             continue
         number = rng.randint(furniture.fewest, furniture.most)
         for index in range(max(1, round(number * size.furniture))):

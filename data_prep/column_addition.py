@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from data_prep.parquet import verl_row, write_manifest, write_rows
-from data_prep.tiny_model import END_ID
-from data_prep.warm_start import WarmStartSettings, ensure_warm_start
+from data_prep.tiny_model import END_ID, ascii_tokenizer
+from data_prep.warm_start import Batch, Teacher, WarmStartSettings, ensure_warm_start
 
 NUM_COLUMNS = 6
 FORGET_CARRY = 0.4
@@ -28,8 +28,7 @@ FORGET_CARRY = 0.4
 PROMPT_CHARACTERS = 3 * NUM_COLUMNS
 ANSWER_CHARACTERS = 3 * NUM_COLUMNS - 1
 
-# The model has one token per character.
-WARM_START = WarmStartSettings(num_prompt_tokens=PROMPT_CHARACTERS)
+WARM_START = WarmStartSettings()
 
 # Of 10 hash buckets: 0 is held out, 1 and 2 are for training, the rest for the warm start.
 BUCKETS = {"heldout": (0,), "train": (1, 2), "warm_start": tuple(range(3, 10))}
@@ -100,7 +99,12 @@ def answer_text(sums: np.ndarray) -> str:
     return " ".join(f"{value:02d}" for value in sums)
 
 
-def demonstrations(batch_size: int, rng: np.random.Generator) -> torch.Tensor:
+def teacher() -> Teacher:
+    """The careless teacher, who writes one token per character."""
+    return Teacher(ascii_tokenizer(), demonstrations)
+
+
+def demonstrations(batch_size: int, rng: np.random.Generator) -> Batch:
     """Problems of the warm start with the careless teacher's answers.
 
     Args:
@@ -108,7 +112,7 @@ def demonstrations(batch_size: int, rng: np.random.Generator) -> torch.Tensor:
         rng: source of randomness.
 
     Returns:
-        (batch_size, prompt, answer and end token) int64.
+        Prompt, answer and end token of each.
     """
     digits = draw_problems("warm_start", batch_size, rng)
     sums = add_columns(digits, forget_carry=FORGET_CARRY, rng=rng)
@@ -116,7 +120,10 @@ def demonstrations(batch_size: int, rng: np.random.Generator) -> torch.Tensor:
         prompt_text(problem) + answer_text(answer)
         for problem, answer in zip(digits, sums, strict=True)
     ]
-    return torch.tensor([[*text.encode("ascii"), END_ID] for text in texts])
+    tokens = torch.tensor([[*text.encode("ascii"), END_ID] for text in texts])
+    is_answer = torch.zeros_like(tokens, dtype=torch.bool)
+    is_answer[:, PROMPT_CHARACTERS:] = True
+    return Batch(tokens, is_answer)
 
 
 def write_data(folder: Path, *, seed: int, num_train: int, num_heldout: int) -> None:
@@ -167,7 +174,7 @@ def main() -> None:
     )
     print(f"{folder}: {arguments.num_train} training and {arguments.num_heldout} held-out problems")
     settings = dataclasses.replace(WARM_START, steps=arguments.warm_start_steps)
-    ensure_warm_start(arguments.folder / "model", settings, demonstrations)
+    ensure_warm_start(arguments.folder / "model", settings, teacher)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
-"""A Qwen2 small enough for a laptop, with a character tokenizer, made from scratch."""
+"""A Qwen2 small enough for a laptop, and a character tokenizer, made from scratch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 VOCABULARY_SIZE = 128
-PAD_ID = 0
-END_ID = 1
+PAD_ID, PAD = 0, "<pad>"
+END_ID, END = 1, "<end>"
 # The smallest that vLLM's CPU attention takes.
 HEAD_SIZE = 32
+# The bare text of the messages.
+CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
 def ascii_tokenizer() -> Qwen2Tokenizer:
@@ -22,31 +24,37 @@ def ascii_tokenizer() -> Qwen2Tokenizer:
     """
     names = bytes_to_unicode()
     vocabulary = {names[code]: code for code in range(2, VOCABULARY_SIZE)}
-    vocabulary |= {"<pad>": PAD_ID, "<end>": END_ID}
+    vocabulary |= {PAD: PAD_ID, END: END_ID}
     return Qwen2Tokenizer(
         vocab=vocabulary,
         merges=[],
-        unk_token="<end>",
-        pad_token="<pad>",
-        eos_token="<end>",
-        chat_template="{% for message in messages %}{{ message['content'] }}{% endfor %}",
+        unk_token=END,
+        pad_token=PAD,
+        eos_token=END,
+        chat_template=CHAT_TEMPLATE,
     )
 
 
 def tiny_qwen2(
-    *, max_tokens: int, hidden_size: int = 64, intermediate_size: int = 192, num_layers: int = 2
+    *,
+    max_tokens: int,
+    vocabulary_size: int = VOCABULARY_SIZE,
+    hidden_size: int = 64,
+    intermediate_size: int = 192,
+    num_layers: int = 2,
 ) -> Qwen2ForCausalLM:
     """A freshly initialised Qwen2, by default of about 0.1 M parameters, in float32.
 
     Args:
         max_tokens: longest prompt plus response.
+        vocabulary_size: of its tokenizer.
         hidden_size: a multiple of 32.
         intermediate_size: of the MLP.
         num_layers: above 0.
     """
     num_heads = hidden_size // HEAD_SIZE
     config = Qwen2Config(
-        vocab_size=VOCABULARY_SIZE,
+        vocab_size=vocabulary_size,
         hidden_size=hidden_size,
         intermediate_size=intermediate_size,
         num_hidden_layers=num_layers,
@@ -62,7 +70,15 @@ def tiny_qwen2(
     return Qwen2ForCausalLM(config)
 
 
-def save(folder: Path, model: Qwen2ForCausalLM) -> None:
-    """Write model and tokenizer in Hugging Face's format."""
+def save(
+    folder: Path, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase | None = None
+) -> None:
+    """Write model and tokenizer in Hugging Face's format.
+
+    Args:
+        folder: where to.
+        model: of :func:`tiny_qwen2`.
+        tokenizer: the one of characters if left out.
+    """
     model.save_pretrained(folder)
-    ascii_tokenizer().save_pretrained(folder)
+    (tokenizer or ascii_tokenizer()).save_pretrained(folder)

@@ -113,7 +113,7 @@ def compute_turn_advantages(
     advantage is a weight of the row in the objective. It does not weigh the terms of KL divergence
     and entropy.
 
-    **Source**: GiGPO, arXiv 2505.10978: ``A = A_episode + step_weight A_step`` (joint advantage).
+    **Source**: GiGPO, arXiv 2505.10978: ``A = A_episode + step_weight A_step`` (Eq. 8).
 
     Args:
         batch: turns of whole groups.
@@ -186,8 +186,8 @@ def episode_advantage(batch: TurnBatch, unit: str, *, normalize_by_std: bool = T
     turns counts 50 times. Where that code keeps the reward of a group of one row as it is, here it
     gets 0, as do groups of equal values.
 
-    **Source**: GiGPO, arXiv 2505.10978 (episode relative advantages), and verl-agent's
-    ``gigpo/core_gigpo.py`` with its default ``compute_mean_std_cross_steps=True``.
+    **Source**: GiGPO, arXiv 2505.10978, Eq. 3, and verl-agent's ``gigpo/core_gigpo.py`` with its
+    default ``compute_mean_std_cross_steps=True``.
 
     Args:
         batch: turns of whole groups.
@@ -231,7 +231,7 @@ def anchor_groups(batch: TurnBatch) -> Tensor:
     The observation is the environment's own text, not the prompt with its history. Turns of one
     episode that comes back to it belong together as well.
 
-    **Source**: GiGPO, arXiv 2505.10978 (anchor state grouping).
+    **Source**: GiGPO, arXiv 2505.10978, Eq. 6.
 
     Args:
         batch: turns of whole groups.
@@ -258,9 +258,9 @@ def step_advantage(
     The penalty of the turn's own action is taken off after discounting, so that it says nothing of
     earlier turns. Groups of one turn and of equal values give 0.
 
-    **Source**: GiGPO, arXiv 2505.10978 (step relative advantages). The paper has a
-    penalty for invalid actions and does not say where it enters; the released code takes it off the
-    turn's own discounted return (``apply_invalid_action_penalty`` of verl-agent's trainer).
+    **Source**: GiGPO, arXiv 2505.10978, Eq. 7. The paper has a penalty for invalid actions and does
+    not say where it enters; the released code takes it off the turn's own discounted return
+    (``apply_invalid_action_penalty`` of verl-agent's trainer).
 
     Args:
         batch: turns of whole groups.

@@ -1,9 +1,9 @@
 """Rows of a round in the mini-batches of its updates, where verl had to fill the round up.
 
-verl adds rows without tokens until the round divides into mini-batches, and divides each
-mini-batch's loss by its number of rows, those included. With turns of episodes as rows nearly every
-round is filled up, by up to a mini-batch. Here the filling is spread over all mini-batches, and each
-is divided by the rows that are not filling.
+verl adds rows without tokens until the round divides into mini-batches, and divides the loss of
+each mini-batch by its number of rows, those included. With turns of episodes as rows nearly every
+round is filled up, by up to a mini-batch. Here the filling is spread over all mini-batches, and
+each is divided by the rows that are not filling.
 """
 
 from __future__ import annotations

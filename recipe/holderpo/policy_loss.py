@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
+from holderpo.advantage import EPISODE, TURN
 from holderpo.control.order import Order, UniformOrder
 from holderpo.dotted import load_callable
 from holderpo.objective import (
@@ -54,6 +55,8 @@ class HolderLossConfig(PolicyLossConfig):
     """Ratio above which a negative advantage no longer pushes down; the paper has none."""
     compiled: bool = False
     """Let torch.compile fuse the passes over tokens; meant for GPUs, unmeasured there."""
+    sequence_unit: str = TURN
+    """What one power mean is taken over: the tokens of a `turn`, one response of the model."""
 
     def __post_init__(self) -> None:
         """Settings that stand alone are checked here, the clip range by the objective."""
@@ -73,6 +76,14 @@ class HolderLossConfig(PolicyLossConfig):
                 log_space_clip(self.clip_log_ratio)
             except ValueError as error:
                 raise ValueError(f"policy_loss.clip_log_ratio: {error}") from error
+        if self.sequence_unit == EPISODE:
+            raise ValueError(
+                f"policy_loss.sequence_unit: '{EPISODE}'; verl trains on rows of one turn, and a "
+                "mean over an episode's tokens needs all its rows in one micro-batch; give "
+                f"'{TURN}', and advantage.row_weight={EPISODE} to let every episode count the same"
+            )
+        if self.sequence_unit != TURN:
+            raise ValueError(f"policy_loss.sequence_unit: {self.sequence_unit!r}; give {TURN}")
         if not isinstance(self.compiled, bool):
             raise ValueError(f"policy_loss.compiled: {self.compiled!r}; give true or false")
         if (self.rollout_correction or {}).get("bypass_mode"):

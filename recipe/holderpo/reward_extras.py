@@ -10,9 +10,28 @@ from typing import Any
 
 import numpy as np
 
+from recipe.holderpo.turn_rows import TURN_FIELD
+
 TRUNCATED = "truncated"
 # Keys of the reward function's result whose mean is logged in training, as reward/<key>_frac.
 SHARES = ("no_answer", "unparseable", "timeout", "error", TRUNCATED)
+
+
+def reward_extras(extra_fields: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What was said of each response beside its reward.
+
+    Args:
+        extra_fields: verl's, of each row.
+
+    Returns:
+        What the reward function returned, empty where it said nothing; of a turn of an episode also
+        whether it was truncated.
+    """
+    extras = []
+    for fields in extra_fields:
+        extra, turn = fields.get("reward_extra_info", {}), fields.get(TURN_FIELD)
+        extras.append(extra if turn is None else {**extra, TRUNCATED: float(turn[TRUNCATED])})
+    return extras
 
 
 def reward_shares(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,29 +28,26 @@ from recipe.holderpo.actor_hook import (
     finish_metrics,
     take_statistics,
 )
-from recipe.holderpo.advantage import (
-    AdvantageCall,
-    advantage_call,
-    check_one_row_per_episode,
-)
+from recipe.holderpo.advantage import AdvantageCall, advantage_call
+from recipe.holderpo.alfworld.episode_metrics import episode_metrics
 from recipe.holderpo.checks.checkpoints import needed_files, num_kept, remove_older, write_tracker
 from recipe.holderpo.checks.controller_state import write_controller_state
 from recipe.holderpo.checks.resume import Start
 from recipe.holderpo.mini_batches import REAL_ROWS, real_rows, spread_padding
 from recipe.holderpo.policy_loss import ORDER_KEY
-from recipe.holderpo.reward_extras import (
-    reward_shares,
-    truncated_rows,
-)
+from recipe.holderpo.reward_extras import reward_extras, reward_shares, truncated_rows
 from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
 from recipe.holderpo.run.rollout_failures import check_failures
 from recipe.holderpo.sections import HOLDER, advantage_settings, take_stand_ins_away
 from recipe.holderpo.skipped_updates import SkippedUpdates
+from recipe.holderpo.turn_rows import is_padding, turn_rows
 from recipe.holderpo.used_order import take_orders
 
 if TYPE_CHECKING:
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer as _Trainer
+
+    from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
 else:
     _Trainer = object
 
@@ -177,20 +175,37 @@ class HolderTrainerMixin(_Trainer):
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         self.progress.now("TransferQueue (rewards and advantages)")
+        extra_fields = _extra_fields(batch)
+        turns = None
         if self.config.algorithm.adv_estimator == HOLDER:
-            check_one_row_per_episode(batch.keys)
-        extras = _reward_extras(batch)
+            turns = turn_rows(batch.keys, extra_fields, is_padding(batch.tags))
+        extras = reward_extras(extra_fields)
         call = AdvantageCall(
             settings=advantage_settings(self.config),
             max_response_tokens=self.config.data.max_response_length,
             truncated=truncated_rows(extras),
+            turns=turns,
         )
         with advantage_call(call):
             batch = super()._compute_advantage(batch, metrics)
         metrics.update(call.metrics)
+        if self.environments is not None:
+            metrics.update(self._episode_metrics(self.environments, batch, extra_fields))
         metrics.update(reward_shares(extras, batch.tags))
         self._reward_mean = call.reward_mean
         return batch
+
+    def _episode_metrics(
+        self,
+        environments: EnvironmentGroup,
+        batch: KVBatchMeta,
+        extra_fields: list[dict[str, Any]],
+    ) -> dict[str, float]:
+        """Of the round's episodes, and of what the environment workers did since the last one."""
+        num_started = self._num_prompts * self.config.actor_rollout_ref.rollout.n
+        padding = is_padding(batch.tags)
+        of_episodes = episode_metrics(batch.keys, extra_fields, padding, num_started=num_started)
+        return asyncio.run(environments.metrics()) | of_episodes
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         self.progress.now("the update of the actor")
@@ -333,10 +348,9 @@ def _settings(section: DictConfig, values: dict[str, Any]) -> Iterator[None]:
             section[name] = value
 
 
-def _reward_extras(batch: KVBatchMeta) -> list[dict[str, Any]]:
-    """What the reward function said of each row; empty where it said nothing."""
+def _extra_fields(batch: KVBatchMeta) -> list[dict[str, Any]]:
+    """What rollout and reward function said of each row beside its tensors."""
     data = tq.kv_batch_get(
         keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
     )
-    rows = [getattr(fields, "data", fields) for fields in data["extra_fields"]]
-    return [fields.get("reward_extra_info", {}) for fields in rows]
+    return [getattr(fields, "data", fields) for fields in data["extra_fields"]]

@@ -12,6 +12,7 @@ import pytest
 from data_prep import alfworld_generator
 from data_prep.alfworld_generator import GeneratorSettings, generate
 from data_prep.alfworld_player import engine_player
+from data_prep.alfworld_rooms import SIZES, build_room
 from data_prep.alfworld_tables import read_tables
 from holderpo.alfworld.games import collect_games, read_manifest
 from holderpo.alfworld.tasks import TASK_TYPES
@@ -27,6 +28,8 @@ DIGESTS = {
     "valid_seen": "b5ddaf675595d280edf652e31410ebe991a3fd88d1e5879a34f5301d5c3b8395",
     "valid_unseen": "847d512b93f189831a61902b7a5f02782f9e40918082dc922434a824021ac01d",
 }
+
+MIXED_DIGEST = "102a28b2f3ba385ea7ee03f1979da6823e890ecbb1f30ed06295a7638eff4e90"
 
 
 def believe(game_file, commands):
@@ -111,6 +114,29 @@ def test_more_games_leave_the_others_as_they_are(write, tmp_path):
     few, _ = write(GeneratorSettings(train=1, size="medium"), tmp_path / "few")
     many, _ = write(GeneratorSettings(train=3, valid_unseen=1, size="medium"), tmp_path / "many")
     assert {*few["train"].games} < {*many["train"].games}
+
+
+def test_tiny_rooms_hold_little_but_what_tasks_are_done_with(write, tables):
+    manifests, _ = write(GeneratorSettings(size="tiny", train=6))
+    assert manifests["train"].counts == dict.fromkeys(TASK_TYPES, 6)
+    tiny, small = (
+        [build_room(scene, SIZES[size], "0", tables) for scene in range(1, 31)]
+        for size in ("tiny", "small")
+    )
+    for kitchen in tiny:
+        kinds = [place.type for place in kitchen.receptacles]
+        assert {"Fridge", "Microwave", "SinkBasin"} <= {*kinds}
+        assert len(kinds) == len({*kinds})
+    assert max(len(room.receptacles) for room in tiny) <= 12
+    mean_tiny, mean_small = (
+        sum(len(room.receptacles) for room in rooms) / 30 for rooms in (tiny, small)
+    )
+    assert mean_tiny < 0.65 * mean_small
+
+
+def test_mixed_sizes_are_those_from_small_on(write):
+    manifests, _ = write(GeneratorSettings(size="mixed", train=1))
+    assert digests(manifests) == {"train": MIXED_DIGEST}
 
 
 def test_every_game_is_won_by_its_commands_at_the_last_one(write, tmp_path):
@@ -249,7 +275,7 @@ def test_a_set_that_has_lost_games_is_not_taken_for_whole(write, tmp_path):
     [
         ({"seed": -1}, "seed: -1"),
         ({"seed": 10**8}, "seed: 100000000"),
-        ({"size": "huge"}, "size: 'huge'; give one of small, medium, large, mixed"),
+        ({"size": "huge"}, "size: 'huge'; give one of tiny, small, medium, large, mixed"),
         ({"train": -1}, "train: -1"),
         ({"train": 0}, "all 0"),
         ({"train": 0, "valid_seen": 3}, "valid_seen: its rooms are those of train"),

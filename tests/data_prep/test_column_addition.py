@@ -65,10 +65,11 @@ def test_parquet_rows_and_manifest_follow_the_seed(tmp_path):
 
 
 def test_demonstrations_end_with_the_end_token():
-    tokens = column_addition.demonstrations(3, np.random.default_rng(0))
+    batch = column_addition.demonstrations(3, np.random.default_rng(0))
+    num_prompt_tokens = column_addition.PROMPT_CHARACTERS
     num_answer_tokens = column_addition.ANSWER_CHARACTERS + 1
-    assert tokens.shape == (3, column_addition.WARM_START.num_prompt_tokens + num_answer_tokens)
-    assert (tokens[:, -1] == END_ID).all()
-    prompts = tokens[:, : column_addition.WARM_START.num_prompt_tokens]
-    assert (prompts[:, -1] == ord("=")).all()
-    assert (prompts[:, :-1] != ord("=")).all()
+    assert batch.tokens.shape == (3, num_prompt_tokens + num_answer_tokens)
+    assert (batch.tokens[:, -1] == END_ID).all()
+    assert (batch.tokens[:, num_prompt_tokens - 1] == ord("=")).all()
+    assert not batch.is_answer[:, :num_prompt_tokens].any()
+    assert batch.is_answer[:, num_prompt_tokens:].all()

@@ -25,7 +25,7 @@ def demo_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     column_addition.write_data(folder, seed=0, num_train=64, num_heldout=16)
     half = dataclasses.replace(column_addition.WARM_START, steps=600)
-    ensure_warm_start(folder / "model", half, column_addition.demonstrations)
+    ensure_warm_start(folder / "model", half, column_addition.teacher)
     return [
         f"data.train_files={folder}/train.parquet",
         f"data.val_files={folder}/heldout.parquet",

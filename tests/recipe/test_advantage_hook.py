@@ -10,7 +10,6 @@ from holderpo.advantage import AdvantageSettings
 from recipe.holderpo.advantage import (
     AdvantageCall,
     advantage_call,
-    check_one_row_per_episode,
     compute_holder_advantage,
 )
 
@@ -85,19 +84,3 @@ def test_under_this_projects_trainer_the_settings_must_come_with_the_call(make):
         rewards, mask, index, config=make({"norm_adv_by_std_in_grpo": False})
     )
     torch.testing.assert_close(ours, verls)
-
-
-@pytest.mark.parametrize(
-    ("keys", "is_refused"),
-    [
-        (["a_0_0", "a_1_0", "pad7_0_0"], False),
-        (["a_0_0", "a_0_1"], True),
-        (["a_10_0", "a_11_10"], True),
-    ],
-)
-def test_several_rows_of_an_episode_are_refused(keys, is_refused):
-    if is_refused:
-        with pytest.raises(ValueError, match="returned several rows per episode"):
-            check_one_row_per_episode(keys)
-    else:
-        check_one_row_per_episode(keys)

@@ -20,6 +20,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from holderpo.control import build_controller
 from recipe.holderpo.advantage import AdvantageCall, advantage_call, compute_holder_advantage
 from recipe.holderpo.checks.settings import ConfigError, check_config
+from recipe.holderpo.checks.turn_settings import turn_problems
 from recipe.holderpo.main import config_dir
 from recipe.holderpo.policy_loss import LossCall, loss_call
 from recipe.holderpo.sections import advantage_settings, plain
@@ -36,6 +37,8 @@ NEEDS = {"dapo_overlong": ["data.max_response_length=22", f"{BUFFER}.len=4"]}
 NO_DUAL_CLIP = f"{ACTOR}.clip_ratio_c=1e9"
 
 METHODS = sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
+# Of experiments with an agent.
+OF_TURNS = ("gigpo", "gigpo_code", "holder_step")
 OURS = [name for name in METHODS if not name.startswith(("verl_", "dapo", "dr_grpo"))]
 
 
@@ -75,12 +78,29 @@ def order_of(tmp_path_factory):
     return lambda *overrides: composing.by_hydra("bare", (ours, *overrides), folder).p
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in OF_TURNS])
 def test_every_method_passes_the_checks(method, existing_files):
     config = existing_files(composed(method))
     assert check_config(config).lines
     loss_mode = config.actor_rollout_ref.actor.policy_loss.loss_mode
     assert (loss_mode == "holder") == (method in OURS)
+
+
+@pytest.mark.parametrize("method", OF_TURNS)
+def test_credit_by_step_needs_an_agent_and_is_otherwise_a_known_loss(method, existing_files):
+    config = existing_files(composed(method))
+    with pytest.raises(ConfigError) as caught:
+        check_config(config)
+    fields = [line.partition(":")[0] for line in caught.value.problems]
+    assert fields == ["advantage.unit"] * (method == "gigpo_code") + ["advantage.step_weight"]
+    config = composed(method, ("++agent={}",))
+    assert list(turn_problems(config)) == []
+    advantage = advantage_settings(config)
+    assert (advantage.step_weight, advantage.step_discount) == (1, 0.95)
+    assert advantage.unit == ("turn" if method == "gigpo_code" else "episode")
+    same_as = composed("linear" if method == "holder_step" else "grpo")
+    assert config.actor_rollout_ref == same_as.actor_rollout_ref
+    assert config.p == same_as.p
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -247,6 +247,16 @@ def test_a_users_aggregation_is_one_dotted_name():
 
 
 @pytest.mark.parametrize(
+    ("unit", "message"),
+    [("episode", "needs all its rows in one micro-batch; give 'turn'"), ("token", "give turn$")],
+)
+def test_a_power_mean_is_over_the_tokens_of_a_turn_and_nothing_else(unit, message):
+    assert HolderLossConfig().sequence_unit == "turn"
+    with pytest.raises(ValueError, match=rf"policy_loss\.sequence_unit: '{unit}'; .*{message}"):
+        HolderLossConfig(sequence_unit=unit)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"loss_agg_mode": "token-mean"}, r"loss_agg_mode: 'token-mean'.*seq-mean-token-mean"),

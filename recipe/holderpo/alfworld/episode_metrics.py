@@ -59,7 +59,6 @@ def episode_metrics(
         of_type = [one for one in listed if one["task_type"] == name]
         if of_type:
             metrics[f"episode/{name}/success_frac"] = _success(of_type)
-            metrics[f"episode/{name}/count"] = len(of_type)
     kinds = Counter(turn["kind"] for turn in turns)
     if turns:
         for kind in (ActionKind.MALFORMED, ActionKind.INADMISSIBLE):

@@ -21,6 +21,7 @@ from recipe.holderpo.checks.loss_settings import loss_warnings
 from recipe.holderpo.checks.resume import Start, resume_warnings
 from recipe.holderpo.checks.rollout_settings import rollout_warnings
 from recipe.holderpo.checks.turn_budget import turn_budget
+from recipe.holderpo.checks.turn_settings import turn_warnings
 from recipe.holderpo.checks.unread import unread_warnings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
 
@@ -117,7 +118,7 @@ def make_plan(
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
-    warnings += [*start.warnings, *resume_warnings(config)]
+    warnings += [*turn_warnings(config), *start.warnings, *resume_warnings(config)]
     told = tuple(prompts.prompts) if prompts is not None else ()
     return Plan(lines, tuple(warnings), controller, start, told)
 

@@ -14,7 +14,7 @@ from recipe.holderpo.checks.tables import Table, in_rows
 
 # verl's, and the one of recipe.holderpo.plugin: their prompt is the row's, and their reward comes
 # from the reward manager. A file of the user's names more.
-AGENT_LOOPS = ("single_turn_agent", "tool_agent", "single_turn_any_tokenizer")
+AGENT_LOOPS = ("single_turn_agent", "tool_agent", "single_turn_any_tokenizer", "alfworld")
 _LOOP_FILE = "actor_rollout_ref.rollout.agent.agent_loop_config_path"
 _FIX_PROMPT = 'give a list of messages, [{"role": "user", "content": "..."}]'
 

@@ -35,6 +35,7 @@ from recipe.holderpo.checks.rollout_correction import (
 )
 from recipe.holderpo.checks.rollout_settings import rollout_problems
 from recipe.holderpo.checks.ruinous import ruinous_problems
+from recipe.holderpo.checks.turn_settings import turn_problems
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings, plain
 
@@ -193,6 +194,7 @@ def _method(config: DictConfig) -> Iterator[str]:
     yield from _dynamic_sampling(config)
     yield from agent_problems(config)
     yield from loss_problems(config)
+    yield from turn_problems(config)
     yield from correction_problems(config)
     yield from ruinous_problems(config)
 
@@ -230,7 +232,7 @@ def _advantage(config: DictConfig) -> Iterator[str]:
     try:
         advantage_settings(config)
     except (ValueError, TypeError) as error:
-        yield str(error)
+        yield from str(error).splitlines()
 
 
 def _statistics_are_known(config: DictConfig, controller: Controller) -> Iterator[str]:

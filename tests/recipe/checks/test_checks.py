@@ -123,6 +123,7 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
             "algorithm.filter_groups.enable=true trainer.v1.sampler.custom_sampler.path=mine.py",
             "verl then drops the filter",
         ),
+        (f"{LOSS}.sequence_unit=episode", "sequence_unit: 'episode'; verl trains on rows of one"),
         (f"{LOSS}.clip_level=tokens", "clip_level: 'tokens'; give one of sequence, token"),
         (f"{LOSS}.clip_log_ratio=-1", "-1; give a distance in nats between 0 and 20"),
         (f"{LOSS}.dual_clip=1.01", "dual_clip: 1.01; give a ratio above the clip range's end 1.02"),

@@ -26,7 +26,7 @@ class InProcessGroup:
         self.prepared, self.played = [], Counter()
         self.waits = random.Random(seed)
 
-    def episode(self, game_file, key, *, max_steps, expert_seed):
+    def episode(self, game_file, key, *, max_steps, expert_seed=None):
         return InProcessEpisode(self, game_file, max_steps, expert_seed)
 
     async def prepare(self, game_file, key):
