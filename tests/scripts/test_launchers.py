@@ -94,6 +94,13 @@ def test_the_demo_takes_a_seed_and_overrides(tmp_path):
     assert launched("demo.sh", tmp_path)[1].endswith("--config-name=demo seed=0")
 
 
+def test_the_demo_on_alfworld_makes_its_games_and_model(tmp_path):
+    assert launched("train_alfworld.sh", tmp_path, "alfworld_demo", "seed=2") == [
+        "-m data_prep.alfworld_demo",
+        "-m recipe.holderpo.main --config-name=alfworld_demo seed=2",
+    ]
+
+
 def test_a_sweep_prepares_each_run_with_the_same_python(tmp_path):
     python = tmp_path / "a folder/python"
     write_python(python)
