@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A run on ALFWorld: scripts/train_alfworld.sh CONFIG [Hydra overrides], for example
 #   scripts/train_alfworld.sh alfworld_qwen25_1_5b seed=1
-# CONFIG is a file of configs/; without it, their names are listed. alfworld_smoke and
+# CONFIG is a file of configs/; without it, their names are listed. alfworld_demo, alfworld_smoke and
 # alfworld_official_cpu run on a CPU, the others on 4 GPUs of 80 GB (2 with device=cuda_2x80gb).
 # Lists or generates the games if that is missing; `make setup-alfworld` installs what plays them.
 #   ALFWORLD_GAMES  folder with the official games, anywhere below it (default: where
@@ -19,7 +19,8 @@ shift
 source scripts/python.sh
 
 games=${ALFWORLD_GAMES:-${ALFWORLD_DATA:-${HOME:-}/.cache/alfworld}}
-# What is needed, the last to be made last, and how it is made.
+# What is needed, the last to be made last, and how it is made. Of the demo, it sees for itself what
+# is missing.
 case $config in
   alfworld_smoke)
     needed=(data/alfworld_smoke/valid_seen.json data/alfworld_smoke/tiny_model/tokenizer.json)
@@ -27,6 +28,9 @@ case $config in
   alfworld_official_cpu)
     needed=(data/alfworld/{valid_train,valid_seen}.json data/alfworld/tiny_model/tokenizer.json)
     options=(official --games "$games" --splits valid_train valid_seen --tiny-model) ;;
+  alfworld_demo)
+    needed=()
+    "$python" -m data_prep.alfworld_demo ;;
   *)
     needed=(data/alfworld/{train,valid_seen}.json)
     options=(official --games "$games" --splits train valid_seen) ;;

@@ -40,6 +40,14 @@ def test_official_games_stay_and_get_manifests(games, tmp_path, capsys):
     official(games, "--folder", tmp_path / "data")
 
 
+def test_a_tiny_model_comes_with_the_games_if_it_is_asked_for(games, tmp_path):
+    official(games, "--folder", tmp_path / "without")
+    assert not (tmp_path / "without/tiny_model").exists()
+    official(games, "--folder", tmp_path / "with", "--tiny-model")
+    # Written last.
+    assert (tmp_path / "with/tiny_model/tokenizer.json").is_file()
+
+
 def test_chosen_splits_alone_are_listed(games, tmp_path):
     official(games, "--folder", tmp_path / "m", "--splits", "valid_unseen")
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["valid_unseen.json"]

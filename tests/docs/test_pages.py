@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from holderpo.metrics import metrics_table
+from recipe.holderpo.checks.defaults import leaves
 from tests.docs.pages import (
     CONTRIBUTING,
     NAMES,
@@ -90,7 +91,7 @@ def test_the_table_of_metrics_is_the_generated_one():
 
 
 def test_the_table_of_settings_shows_the_defaults_of_the_base():
-    config = composed("base")
+    config, with_agent = composed("base"), composed("alfworld")
     row = r"^\| `([\w.]+)`(?:, `\w+`)? \| (.+?) \| .+ \|$"
     table = re.findall(row, text_of("docs/settings.md"), re.MULTILINE)
     assert len(table) > 10
@@ -98,9 +99,13 @@ def test_the_table_of_settings_shows_the_defaults_of_the_base():
         key = setting.replace("...policy_loss", "actor_rollout_ref.actor.policy_loss")
         if key in ("p", "run_dir", "cpu.shortcuts"):
             continue  # A file, a path made of others, and a setting of one device.
-        value = OmegaConf.select(config, key, throw_on_missing=True)
+        of = with_agent if key.startswith("agent.") else config
+        value = OmegaConf.select(of, key, throw_on_missing=True)
         shown = yaml.safe_load(default.strip("`"))
         assert value == shown or (shown == "none" and not value), setting
+    named = {setting for setting, _ in table}
+    of_agent = OmegaConf.to_container(with_agent.agent)
+    assert {f"agent.{name}" for name, _ in leaves(of_agent)} <= named
 
 
 @pytest.mark.parametrize("name", NAMES)

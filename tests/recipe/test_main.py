@@ -22,7 +22,7 @@ def test_help_names_every_experiment_rule_and_method():
     of_group = {"p": re.findall(r"\w+", rules), "method": re.findall(r"\w+", methods)}
     parts = {"ess_set_point", "minus_q", "plus_q"}  # Of other rules.
     for path in config_dir().rglob("*.yaml"):
-        is_start = path.parent == config_dir() and path.stem in ("base", "math")
+        is_start = path.parent == config_dir() and path.stem in ("base", "math", "alfworld")
         named = of_group.get(path.parent.name, words)
         assert path.stem in named or path.stem in parts or is_start, path
     assert "actor_rollout_ref:" not in shown, "the whole configuration is --cfg job's"

@@ -9,17 +9,21 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from tests.recipe.composing import composed
 from tests.recipe.launching import REPOSITORY, launched, run_launcher, write_python
 
 run_command = runpy.run_path(str(REPOSITORY / "scripts/profile_startup.py"))["run_command"]
 
 MATH = sorted(path.stem for path in REPOSITORY.glob("configs/math_*.yaml"))
 REAL = [name for name in MATH if name != "math_smoke"]
+ALFWORLD = sorted(path.stem for path in REPOSITORY.glob("configs/alfworld_*.yaml"))
+ON_GPUS = [name for name in ALFWORLD if name.startswith("alfworld_qwen")]
 # Each launcher that starts Python, with arguments that it takes.
 LAUNCHERS = {
     "demo.sh": [],
     "evaluate_math.sh": ["outputs/a"],
     "sweep.sh": ["--methods", "grpo"],
+    "train_alfworld.sh": ["alfworld_smoke"],
     "train_math.sh": ["math_smoke"],
 }
 
@@ -90,6 +94,13 @@ def test_the_demo_takes_a_seed_and_overrides(tmp_path):
     assert launched("demo.sh", tmp_path)[1].endswith("--config-name=demo seed=0")
 
 
+def test_the_demo_on_alfworld_makes_its_games_and_model(tmp_path):
+    assert launched("train_alfworld.sh", tmp_path, "alfworld_demo", "seed=2") == [
+        "-m data_prep.alfworld_demo",
+        "-m recipe.holderpo.main --config-name=alfworld_demo seed=2",
+    ]
+
+
 def test_a_sweep_prepares_each_run_with_the_same_python(tmp_path):
     python = tmp_path / "a folder/python"
     write_python(python)
@@ -101,14 +112,18 @@ def test_a_sweep_prepares_each_run_with_the_same_python(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("arguments", [[], ["math"], ["no_such_run"], ["demo"]])
-def test_training_on_mathematics_lists_what_it_knows(arguments, tmp_path):
+@pytest.mark.parametrize("arguments", [[], ["math"], ["alfworld"], ["no_such_run"], ["demo"]])
+@pytest.mark.parametrize(
+    ("script", "known"),
+    [("train_math.sh", ["gsm8k_smoke", *MATH]), ("train_alfworld.sh", ALFWORLD)],
+)
+def test_training_lists_what_it_knows(script, known, arguments, tmp_path):
     write_python(tmp_path / ".venv/bin/python")
-    run = run_launcher("train_math.sh", tmp_path, *arguments)
+    run = run_launcher(script, tmp_path, *arguments)
     assert (run.returncode, run.stdout) == (2, "")
     first, *listed = run.stderr.splitlines()
     assert first == f"CONFIG: {arguments[0] if arguments else 'not given'}; give one of"
-    assert sorted(listed) == ["gsm8k_smoke", *MATH]
+    assert sorted(listed) == known
 
 
 @pytest.mark.parametrize("config", REAL)
@@ -147,6 +162,50 @@ def test_a_small_run_prepares_its_data_and_its_model(config, prepares, tmp_path)
     assert launched("train_math.sh", tmp_path, config)[0].startswith("-m data_prep.math ")
     (model / "tokenizer.json").touch()
     assert launched("train_math.sh", tmp_path, config) == [run]
+
+
+def needed_files(config):
+    """What a run on games reads: manifests, and the tokenizer of a tiny model."""
+    model = config.actor_rollout_ref.model.path
+    files = [config.data.train_files, config.data.val_files]
+    return files if model.startswith("Qwen") else [*files, f"{model}/tokenizer.json"]
+
+
+@pytest.mark.parametrize(
+    ("config", "prepares"),
+    [
+        *[(name, "official --games there --splits train valid_seen") for name in ON_GPUS],
+        (
+            "alfworld_official_cpu",
+            "official --games there --splits valid_train valid_seen --tiny-model",
+        ),
+        (
+            "alfworld_smoke",
+            "generate --size small --train 1 --valid-seen 1 --tiny-model --folder "
+            "data/alfworld_smoke",
+        ),
+    ],
+)
+def test_training_on_games_prepares_what_is_missing(config, prepares, tmp_path):
+    run = f"-m recipe.holderpo.main --config-name={config} seed=1"
+    arguments = ["train_alfworld.sh", tmp_path, config, "seed=1"]
+    prepared = [f"-m data_prep.alfworld {prepares}", run]
+    # Any one of them that is missing is made, however far the last attempt came.
+    for file in needed_files(composed(config)):
+        assert launched(*arguments, ALFWORLD_GAMES="there") == prepared
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert launched(*arguments, ALFWORLD_GAMES="there") == [run]
+
+
+def test_official_games_are_looked_for_where_alfworld_puts_them(tmp_path):
+    def games(**environment):
+        call = launched("train_alfworld.sh", tmp_path, ON_GPUS[0], **environment)[0]
+        return call.split("--games ")[1].split(" --splits")[0]
+
+    assert games(HOME="/home/me", ALFWORLD_DATA="") == "/home/me/.cache/alfworld"
+    assert games(ALFWORLD_DATA="/games") == "/games"
+    assert games(ALFWORLD_DATA="/games", ALFWORLD_GAMES="my games") == "my games"
 
 
 def test_the_profile_of_a_start_takes_an_experiment_and_overrides():

@@ -89,9 +89,8 @@ def prompt_lines(prompts: Sequence[FirstPrompt]) -> Iterator[str]:
         Lines.
     """
     for prompt in prompts:
-        tokens = (
-            "tokens not counted" if prompt.num_tokens is None else f"{prompt.num_tokens} tokens"
-        )
+        count = prompt.num_tokens
+        tokens = "not counted" if count is None else f"{count} tokens"
         yield ""
         yield f"first prompt of {prompt.task_type} ({tokens}), {prompt.game_file}"
         yield from (f"  {line}".rstrip() for line in prompt.text.splitlines())

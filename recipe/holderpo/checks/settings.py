@@ -299,8 +299,8 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
     except (ValueError, AssertionError) as error:
         yield f"verl: {error}"
     yield from verl_correction_problems(config)
-    if not has_agent(config):
-        yield from reward_problems(config)
+    # Also of an agent, whose environment rewards: verl's workers load the function all the same.
+    yield from reward_problems(config)
 
 
 def _is_hub_name(path: str) -> bool:

@@ -2,7 +2,10 @@
 
 import pytest
 
+from tests.alfworld_games import generated_games
 from tests.recipe.data_files import write_data
+
+__all__ = ["existing", "generated_games"]
 
 
 @pytest.fixture(scope="package")

@@ -123,6 +123,27 @@ def test_several_held_out_sets_have_a_line_of_their_own_with_their_names():
     ]
 
 
+def test_games_show_their_success_and_that_of_each_type():
+    metrics = {
+        "critic/rewards/mean": 2.5,
+        "val/alfworld_valid_seen/success": 0.4,
+        HELD_OUT.format("alfworld_valid_seen/pick"): 0.25,
+        HELD_OUT.format("alfworld_valid_seen/heat"): 0.5,
+    }
+    assert step_line(7, metrics).splitlines() == [
+        "step    7 | reward 2.500 | held-out 0.400",
+        "held-out   pick 0.250 | heat 0.500",
+    ]
+    metrics["val/alfworld_valid_unseen/success"] = 0.75
+    metrics[HELD_OUT.format("alfworld_valid_unseen/pick")] = 0.75
+    assert step_line(7, metrics).splitlines() == [
+        "step    7 | reward 2.500",
+        "held-out   alfworld_valid_seen 0.400 | alfworld_valid_unseen 0.750 | "
+        "alfworld_valid_seen/pick 0.250 | alfworld_valid_seen/heat 0.500 | "
+        "alfworld_valid_unseen/pick 0.750",
+    ]
+
+
 def test_trouble_is_in_the_step_line_and_only_then():
     fine = {"critic/rewards/mean": 0.5, "actor/skipped_updates": 0.0, "holder/nonfinite_frac": 0.0}
     assert step_line(7, fine) == "step    7 | reward 0.500"
