@@ -19,7 +19,8 @@ demo: ## train the demo with HölderPO on this machine's CPU (SEED=0)
 	@PYTHON=$(PYTHON_BIN) bash scripts/demo.sh $(SEED)
 
 demo-alfworld: setup-alfworld ## train the ALFWorld demo on this machine's CPU (SEED=0)
-	@PYTHON=$(PYTHON_BIN) bash scripts/train_alfworld.sh alfworld_demo seed=$(SEED)
+	@PYTHON=$(PYTHON_BIN) bash scripts/train_alfworld.sh alfworld_demo seed=$(SEED) \
+	  run_dir=outputs/demo-alfworld
 
 test: lint test-unit ## lint, format, types and unit tests
 

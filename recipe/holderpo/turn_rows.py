@@ -103,8 +103,8 @@ def turn_rows(
                 "response of its own; write those, return one row, or choose 'grpo'"
             )
         return None
-    _check_whole(places)
     episodes = [_said(extras[row], EPISODE_FIELD, keys[row]) for row in real]
+    _check_whole(places, [int(episode["num_turns"]) for episode in episodes])
     turns = [
         # An episode may have failed before its first turn.
         _NO_TURN if not episode["num_turns"] else _said(extras[row], TURN_FIELD, keys[row])
@@ -129,16 +129,20 @@ def _place(key: str) -> tuple[str, str, int]:
     return episode.rpartition("_")[0], episode, int(turn)
 
 
-def _check_whole(places: Sequence[tuple[str, str, int]]) -> None:
+def _check_whole(places: Sequence[tuple[str, str, int]], num_turns: Sequence[int]) -> None:
     """Without one of its turns an episode's later rewards would be credited wrongly."""
     found = defaultdict(list)
-    for _, episode, turn in places:
+    lengths = {}
+    for (_, episode, turn), length in zip(places, num_turns, strict=True):
         found[episode].append(turn)
+        # An episode that failed before its first turn has a row all the same.
+        lengths[episode] = max(length, 1)
     for episode, turns in found.items():
-        if sorted(turns) != list(range(len(turns))):
+        if sorted(turns) != list(range(lengths[episode])):
             raise ValueError(
-                f"episode {episode}: has rows of the turns {sorted(turns)}; all from 0 on must be "
-                "there, each once (the agent loop returns them, and no row may be left out after)"
+                f"episode {episode}: has rows of the turns {sorted(turns)}; all from 0 to "
+                f"{lengths[episode] - 1} must be there, each once (the agent loop returns them, "
+                "and no row may be left out after)"
             )
 
 

@@ -180,6 +180,11 @@ def test_rows_of_which_nothing_is_said_are_responses_if_each_is_an_episode():
     ("change", "message"),
     [
         (lambda keys, extras: (keys[1:], extras[1:]), r"episode a_1_0: .* turns \[1, 2"),
+        # The last turn, which alone may be worth something.
+        (
+            lambda keys, extras: ([*keys[:2], *keys[3:]], [*extras[:2], *extras[3:]]),
+            r"episode a_1_0: .* turns \[0, 1\]; all from 0 to 2 must",
+        ),
         (lambda keys, extras: ([*keys, keys[1]], [*extras, extras[1]]), r"turns \[0, 1, 1"),
         (lambda keys, extras: (keys, [{}, *extras[1:]]), "row a_1_0_0: .* no 'episode'"),
         (
