@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A run on ALFWorld: scripts/train_alfworld.sh CONFIG [Hydra overrides], for example
 #   scripts/train_alfworld.sh alfworld_qwen25_1_5b seed=1
-# CONFIG is a file of configs/; without it, their names are listed. alfworld_smoke and
+# CONFIG is a file of configs/; without it, their names are listed. alfworld_demo, alfworld_smoke and
 # alfworld_official_cpu run on a CPU, the others on 4 GPUs of 80 GB (2 with device=cuda_2x80gb).
 # Lists or generates the games if that is missing; `make setup-alfworld` installs what plays them.
 #   ALFWORLD_GAMES  folder with the official games, anywhere below it (default: where
@@ -20,7 +20,12 @@ source scripts/python.sh
 
 games=${ALFWORLD_GAMES:-${ALFWORLD_DATA:-${HOME:-}/.cache/alfworld}}
 # What is needed, the last to be made last, and how it is made.
+module=data_prep.alfworld
 case $config in
+  alfworld_demo)
+    needed=(data/alfworld_demo/games/{train,valid_seen}.json data/alfworld_demo/model/tokenizer.json)
+    module=data_prep.alfworld_demo
+    options=() ;;
   alfworld_smoke)
     needed=(data/alfworld_smoke/valid_seen.json data/alfworld_smoke/tiny_model/tokenizer.json)
     options=(generate --size small --train 1 --valid-seen 1 --tiny-model --folder data/alfworld_smoke) ;;
@@ -33,7 +38,7 @@ case $config in
 esac
 for file in "${needed[@]}"; do
   if [ ! -f "$file" ]; then
-    "$python" -m data_prep.alfworld "${options[@]}"
+    "$python" -m "$module" "${options[@]}"
     break
   fi
 done

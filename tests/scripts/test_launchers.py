@@ -167,14 +167,15 @@ def needed_files(config):
 @pytest.mark.parametrize(
     ("config", "prepares"),
     [
-        *[(name, "official --games there --splits train valid_seen") for name in ON_GPUS],
+        *[(name, " official --games there --splits train valid_seen") for name in ON_GPUS],
+        ("alfworld_demo", "_demo"),
         (
             "alfworld_official_cpu",
-            "official --games there --splits valid_train valid_seen --tiny-model",
+            " official --games there --splits valid_train valid_seen --tiny-model",
         ),
         (
             "alfworld_smoke",
-            "generate --size small --train 1 --valid-seen 1 --tiny-model --folder "
+            " generate --size small --train 1 --valid-seen 1 --tiny-model --folder "
             "data/alfworld_smoke",
         ),
     ],
@@ -182,7 +183,7 @@ def needed_files(config):
 def test_training_on_games_prepares_what_is_missing(config, prepares, tmp_path):
     run = f"-m recipe.holderpo.main --config-name={config} seed=1"
     arguments = ["train_alfworld.sh", tmp_path, config, "seed=1"]
-    prepared = [f"-m data_prep.alfworld {prepares}", run]
+    prepared = [f"-m data_prep.alfworld{prepares}", run]
     # Any one of them that is missing is made, however far the last attempt came.
     for file in needed_files(composed(config)):
         assert launched(*arguments, ALFWORLD_GAMES="there") == prepared
