@@ -3,7 +3,7 @@ PYTHON_BIN := .venv/bin/python
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-alfworld demo test lint test-unit test-e2e test-slow test-faults test-gpu clean
+.PHONY: help setup setup-alfworld demo demo-alfworld test lint test-unit test-e2e test-slow test-faults test-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 23
@@ -17,6 +17,9 @@ setup-alfworld: ## add what plays ALFWorld to .venv (needs g++, make, cmake)
 demo: ## train the demo with HölderPO on this machine's CPU (SEED=0)
 	@bash scripts/setup.sh $(PYTHON_BIN) -m data_prep.column_addition --seed $(SEED)
 	@PYTHON=$(PYTHON_BIN) bash scripts/demo.sh $(SEED)
+
+demo-alfworld: setup-alfworld ## train the ALFWorld demo on this machine's CPU (SEED=0)
+	@PYTHON=$(PYTHON_BIN) bash scripts/train_alfworld.sh alfworld_demo seed=$(SEED)
 
 test: lint test-unit ## lint, format, types and unit tests
 

@@ -19,26 +19,25 @@ shift
 source scripts/python.sh
 
 games=${ALFWORLD_GAMES:-${ALFWORLD_DATA:-${HOME:-}/.cache/alfworld}}
-# What is needed, the last to be made last, and how it is made.
-module=data_prep.alfworld
+# What is needed, the last to be made last, and how it is made. Of the demo, it sees for itself what
+# is missing.
 case $config in
-  alfworld_demo)
-    needed=(data/alfworld_demo/games/{train,valid_seen}.json data/alfworld_demo/model/tokenizer.json)
-    module=data_prep.alfworld_demo
-    options=() ;;
   alfworld_smoke)
     needed=(data/alfworld_smoke/valid_seen.json data/alfworld_smoke/tiny_model/tokenizer.json)
     options=(generate --size small --train 1 --valid-seen 1 --tiny-model --folder data/alfworld_smoke) ;;
   alfworld_official_cpu)
     needed=(data/alfworld/{valid_train,valid_seen}.json data/alfworld/tiny_model/tokenizer.json)
     options=(official --games "$games" --splits valid_train valid_seen --tiny-model) ;;
+  alfworld_demo)
+    needed=()
+    "$python" -m data_prep.alfworld_demo ;;
   *)
     needed=(data/alfworld/{train,valid_seen}.json)
     options=(official --games "$games" --splits train valid_seen) ;;
 esac
 for file in "${needed[@]}"; do
   if [ ! -f "$file" ]; then
-    "$python" -m "$module" "${options[@]}"
+    "$python" -m data_prep.alfworld "${options[@]}"
     break
   fi
 done

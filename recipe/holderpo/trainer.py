@@ -150,6 +150,16 @@ class HolderTrainerMixin(_Trainer):
         self.progress.now("the transfer of the weights to vLLM")
         super().on_step_end()
 
+    def prepare_step(self) -> dict[str, Any]:
+        """Hand the round's prompts out, as verl; of games, the next round's are translated then."""
+        metrics: dict[str, Any] = super().prepare_step()
+        if self.environments is not None:
+            size = self.config.data.train_batch_size
+            for number in range(self.global_steps * size, (self.global_steps + 1) * size):
+                row = self.train_dataset[number]
+                self.environments.prepare_soon(Path(row["game_file"]), row["index"])
+        return metrics
+
     def _balance_batch(
         self, batch: KVBatchMeta, metrics: dict[str, Any], *args: Any, **kwargs: Any
     ) -> KVBatchMeta:

@@ -14,7 +14,7 @@ from holderpo.studies.run_files import read_rows
 from tests.alfworld_games import needs_alfworld
 from tests.e2e.conftest import MAIN, launch, launch_until
 
-pytestmark = [pytest.mark.e2e, needs_alfworld]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), needs_alfworld]
 SEED, GROUPS, EPISODES = 3, 2, 4
 
 

@@ -93,12 +93,13 @@ def test_credit_by_step_needs_an_agent_and_is_otherwise_a_known_loss(method, exi
         check_config(config)
     fields = [line.partition(":")[0] for line in caught.value.problems]
     assert fields == ["advantage.unit"] * (method == "gigpo_code") + ["advantage.step_weight"]
-    config = composed(method, ("++agent={}",))
+    config = composing.composed("alfworld_qwen25_1_5b", [f"+method={method}"])
     assert list(turn_problems(config)) == []
     advantage = advantage_settings(config)
     assert (advantage.step_weight, advantage.step_discount) == (1, 0.95)
     assert advantage.unit == ("turn" if method == "gigpo_code" else "episode")
-    same_as = composed("linear" if method == "holder_step" else "grpo")
+    known = "linear" if method == "holder_step" else "grpo"
+    same_as = composing.composed("alfworld_qwen25_1_5b", [f"+method={known}"])
     assert config.actor_rollout_ref == same_as.actor_rollout_ref
     assert config.p == same_as.p
 

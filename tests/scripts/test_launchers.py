@@ -94,6 +94,13 @@ def test_the_demo_takes_a_seed_and_overrides(tmp_path):
     assert launched("demo.sh", tmp_path)[1].endswith("--config-name=demo seed=0")
 
 
+def test_the_demo_on_alfworld_makes_its_games_and_model(tmp_path):
+    assert launched("train_alfworld.sh", tmp_path, "alfworld_demo", "seed=2") == [
+        "-m data_prep.alfworld_demo",
+        "-m recipe.holderpo.main --config-name=alfworld_demo seed=2",
+    ]
+
+
 def test_a_sweep_prepares_each_run_with_the_same_python(tmp_path):
     python = tmp_path / "a folder/python"
     write_python(python)
@@ -167,15 +174,14 @@ def needed_files(config):
 @pytest.mark.parametrize(
     ("config", "prepares"),
     [
-        *[(name, " official --games there --splits train valid_seen") for name in ON_GPUS],
-        ("alfworld_demo", "_demo"),
+        *[(name, "official --games there --splits train valid_seen") for name in ON_GPUS],
         (
             "alfworld_official_cpu",
-            " official --games there --splits valid_train valid_seen --tiny-model",
+            "official --games there --splits valid_train valid_seen --tiny-model",
         ),
         (
             "alfworld_smoke",
-            " generate --size small --train 1 --valid-seen 1 --tiny-model --folder "
+            "generate --size small --train 1 --valid-seen 1 --tiny-model --folder "
             "data/alfworld_smoke",
         ),
     ],
@@ -183,7 +189,7 @@ def needed_files(config):
 def test_training_on_games_prepares_what_is_missing(config, prepares, tmp_path):
     run = f"-m recipe.holderpo.main --config-name={config} seed=1"
     arguments = ["train_alfworld.sh", tmp_path, config, "seed=1"]
-    prepared = [f"-m data_prep.alfworld{prepares}", run]
+    prepared = [f"-m data_prep.alfworld {prepares}", run]
     # Any one of them that is missing is made, however far the last attempt came.
     for file in needed_files(composed(config)):
         assert launched(*arguments, ALFWORLD_GAMES="there") == prepared

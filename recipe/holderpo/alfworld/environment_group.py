@@ -224,6 +224,15 @@ class EnvironmentGroup:
         except RayActorError:
             pass  # The reset finds out.
 
+    def prepare_soon(self, game_file: Path, key: int) -> None:
+        """As :meth:`prepare`, without waiting; for callers without an event loop.
+
+        Args:
+            game_file: as of :meth:`episode`.
+            key: as of :meth:`episode`.
+        """
+        self.worker_of(key).handle.prepare.remote(game_file)
+
     def worker_of(self, key: int) -> _Worker:
         """The worker that a key chooses."""
         return self.workers[key % len(self.workers)]

@@ -21,7 +21,7 @@ from recipe.holderpo.checks.loss_settings import loss_warnings
 from recipe.holderpo.checks.resume import Start, resume_warnings
 from recipe.holderpo.checks.rollout_settings import rollout_warnings
 from recipe.holderpo.checks.turn_budget import turn_budget
-from recipe.holderpo.checks.turn_settings import turn_warnings
+from recipe.holderpo.checks.turn_settings import describe_credit, turn_warnings
 from recipe.holderpo.checks.unread import unread_warnings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
 
@@ -137,6 +137,7 @@ def _describe_round(config: DictConfig, data: Data | Games | None) -> Iterator[s
         )
         yield groups
         yield from budget.lines()
+        yield f"credit     {describe_credit(config)}"
         return
     yield (
         f"rollouts   {config.data.train_batch_size} prompts x {rollout.n} responses, at most "

@@ -1,4 +1,4 @@
-"""Whether the settings of the advantage fit what a row is: a response, or a turn of an episode."""
+"""Whether the settings of the advantage fit what a row is: a response or a turn of an episode."""
 
 from __future__ import annotations
 
@@ -66,6 +66,29 @@ def turn_warnings(config: DictConfig) -> Iterator[str]:
             yield f"{field} has no effect: without an agent every response is one row"
     if settings.step_weight == 0 and settings.step_discount != AdvantageSettings().step_discount:
         yield "advantage.step_discount has no effect: it belongs to advantage.step_weight above 0"
+
+
+def describe_credit(config: DictConfig) -> str:
+    """How the turns of an episode share what it is worth, for the plan.
+
+    Args:
+        config: a checked configuration with an agent.
+
+    Returns:
+        One line.
+    """
+    if config.algorithm.adv_estimator != HOLDER:
+        return "the last turn's reward among those of the group's episodes, for every turn"
+    settings = advantage_settings(config)
+    compared = (
+        "returns among the group's episodes"
+        if settings.unit == EPISODE
+        else "rewards among all turns of the group"
+    )
+    by_step = "none by step"
+    if settings.step_weight > 0:
+        by_step = f"by step {settings.step_weight:g} (discount {settings.step_discount:g})"
+    return f"{compared}, {by_step}; every {settings.row_weight} counts the same"
 
 
 def _about_turns(settings: AdvantageSettings) -> Iterator[tuple[str, object]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipe.holderpo.checks.turn_settings import turn_problems, turn_warnings
+from recipe.holderpo.checks.turn_settings import describe_credit, turn_problems, turn_warnings
 from tests.recipe.composing import composed
 
 AGENT = "++agent={}"
@@ -82,3 +82,25 @@ def test_what_has_no_effect_is_said():
     assert warned(f"{weight}=episode", AGENT) == []
     assert warned(f"{discount}=0.9", AGENT) == [discount]
     assert warned(f"{discount}=0.9", "advantage.step_weight=1.0", AGENT) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["+method=holder_step"],
+            "returns among the group's episodes, by step 1 (discount 0.95); every turn counts the "
+            "same",
+        ),
+        (
+            ["advantage.row_weight=episode"],
+            "rewards among all turns of the group, none by step; every episode counts the same",
+        ),
+        (
+            ["algorithm.adv_estimator=grpo"],
+            "the last turn's reward among those of the group's episodes, for every turn",
+        ),
+    ],
+)
+def test_the_plan_says_who_gets_the_credit(overrides, line):
+    assert describe_credit(composed("alfworld_qwen25_1_5b", overrides)) == line
