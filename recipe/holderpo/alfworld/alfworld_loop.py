@@ -57,6 +57,8 @@ class _Played:
 
     game: str
     task_type: str
+    weights: int
+    """Number of the weights that play it, as verl counts them."""
     turns: list[_Answered] = field(default_factory=list)
     outcome: Outcome = Outcome.FAILED
     num_restarts: int = 0
@@ -104,7 +106,12 @@ class AlfworldLoop(AgentLoopBase):
             where ``agent.failed_episodes`` is ``drop``; otherwise at least one, without tokens that
             would be trained on if there was no turn.
         """
-        played = _Played(game=str(kwargs["game"]), task_type=str(kwargs["task_type"]))
+        played = _Played(
+            game=str(kwargs["game"]),
+            task_type=str(kwargs["task_type"]),
+            # A step's rollouts have the weights that the step before handed over.
+            weights=int(kwargs["global_steps"]) - 1,
+        )
         episode = self._group.episode(
             Path(kwargs["game_file"]),
             int(kwargs["index"]),
@@ -193,13 +200,15 @@ class AlfworldLoop(AgentLoopBase):
         )
         extra = {"acc": float(played.outcome is Outcome.WON)}
         if not played.turns:
-            return [self._without_tokens(episode, extra)]
+            return [self._without_tokens(episode, extra, played.weights)]
         return [
             _output(turn, penalty, value, episode, extra)
             for turn, penalty in zip(played.turns, penalties, strict=True)
         ]
 
-    def _without_tokens(self, episode: EpisodeFields, extra: dict[str, float]) -> AgentLoopOutput:
+    def _without_tokens(
+        self, episode: EpisodeFields, extra: dict[str, float], weights: int
+    ) -> AgentLoopOutput:
         """A row that counts as an episode and is not trained on."""
         turn = TurnFields(anchor="", reward=0.0, penalty=0.0, kind="", truncated=False)
         return AgentLoopOutput(
@@ -214,6 +223,9 @@ class AlfworldLoop(AgentLoopBase):
                 TURN_FIELD: turn.to_dict(),
                 EPISODE_FIELD: episode.to_dict(),
                 "reward_extra_info": extra,
+                # verl's metrics count with them; of an answer its server says them.
+                "min_global_steps": weights,
+                "max_global_steps": weights,
             },
         )
 

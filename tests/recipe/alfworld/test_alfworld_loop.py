@@ -83,7 +83,7 @@ class Rollout:
     def run(self, game):
         row = {"game_file": str(game), "game": "train/one", "task_type": "clean", "index": 3}
         return asyncio.run(
-            self.loop.run({"temperature": 1.0}, uid="abc", session_id=2, raw_prompt=[], **row)
+            self.loop.run({}, uid="abc", session_id=2, global_steps=5, raw_prompt=[], **row)
         )
 
 
@@ -197,6 +197,9 @@ def test_one_that_failed_before_its_first_turn_counts_without_tokens(monkeypatch
     assert row.reward_score == 0.0
     assert row.extra_fields["episode"]["num_turns"] == 0
     fields = row.as_dict()
+    # verl makes whole numbers of them, for every row.
+    assert fields["extra_fields"]["min_global_steps"] == 4
+    assert fields["extra_fields"]["max_global_steps"] == 4
     assert len(fields["prompts"]) == len(fields["responses"]) == len(fields["rm_scores"]) == 1
 
 
