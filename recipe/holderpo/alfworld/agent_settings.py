@@ -36,7 +36,7 @@ class AgentSettings:
     failed_episodes: str = DROP
     """What becomes of an episode whose environment fails or that does not end: ``drop`` leaves it
     out of everything, ``zero`` counts it as one of return 0."""
-    episode_seconds: float = 3600.0
+    episode_seconds: float = 1200.0
     """In which an episode must end; one that does not has failed."""
     prompt: TurnPromptSettings = field(default_factory=TurnPromptSettings)
     """What the agent is told in each turn."""
