@@ -36,7 +36,7 @@ class EpisodeFields:
     game: str
     """Path of the game, as in the manifest."""
     task_type: str
-    """A key of ``TASK_TYPES``."""
+    """A short name of ``TASK_TYPES``."""
     outcome: str
     """Of :class:`~holderpo.alfworld.turns.Outcome`."""
     episode_return: float
