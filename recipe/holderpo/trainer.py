@@ -74,7 +74,7 @@ class HolderTrainerMixin(_Trainer):
     log_path: Path
     # Of a run with an agent.
     environments: EnvironmentGroup | None = None
-    # Prompts of the present round whose rollouts have not failed.
+    # Prompts of the present round, those that failed included.
     _num_prompts = 0
 
     @property
@@ -122,7 +122,7 @@ class HolderTrainerMixin(_Trainer):
                 raise
             self.progress.count = int
             num_failed = self._check_failures(buffer, partition, num_prompts)
-            self._num_prompts = num_prompts - num_failed
+            self._num_prompts = num_prompts
             return batch, metrics if is_validation else metrics | {FAILED_PROMPTS: num_failed}
 
         buffer.sample = sample_and_count
