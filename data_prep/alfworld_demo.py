@@ -32,16 +32,16 @@ FOLDER = Path("data/alfworld_demo")
 PROMPT_FILE = Path(__file__).parents[1] / "configs" / "turn_prompt" / "tiny.yaml"
 """What the messages say, in the demonstrations and in the training that follows."""
 
-GAMES = GeneratorSettings(size="tiny", train=40, valid_seen=20)
+GAMES = GeneratorSettings(size="tiny", train=60, valid_seen=30)
 DEMONSTRATIONS = DemonstrationSettings()
 WARM_START = WarmStartSettings(
-    steps=800,
+    steps=500,
     batch_size=32,
-    learning_rate=3e-3,
-    prompt_weight=0.3,
+    prompt_weight=1.0,
     max_tokens=256,
     hidden_size=128,
     num_layers=3,
+    initializer_range=0.06,
 )
 
 # A batch is a slice of so many as large a draw, sorted by length: little padding is left.

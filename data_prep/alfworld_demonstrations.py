@@ -19,12 +19,12 @@ from holderpo.alfworld.turn_prompt import PastTurn, TurnPromptSettings, task_of,
 class DemonstrationSettings:
     """What is played."""
 
-    episodes_per_game: int = 6
+    episodes_per_game: int = 4
     """Each with random draws of its own."""
     wander: float = 0.2
     """Chance that any command is carried out in place of the expert's, which stays the label: the
     model sees how to go on from places where the expert would never be."""
-    max_steps: int = 20
+    max_steps: int = 15
     """Of an episode."""
     seed: int = 0
     """Of expert and wandering."""

@@ -42,6 +42,7 @@ def tiny_qwen2(
     hidden_size: int = 64,
     intermediate_size: int = 192,
     num_layers: int = 2,
+    initializer_range: float = 0.02,
 ) -> Qwen2ForCausalLM:
     """A freshly initialised Qwen2, by default of about 0.1 M parameters, in float32.
 
@@ -51,6 +52,7 @@ def tiny_qwen2(
         hidden_size: a multiple of 32.
         intermediate_size: of the MLP.
         num_layers: above 0.
+        initializer_range: standard deviation of fresh weights; 0.02 is Qwen2's own.
     """
     num_heads = hidden_size // HEAD_SIZE
     config = Qwen2Config(
@@ -62,6 +64,7 @@ def tiny_qwen2(
         num_key_value_heads=num_heads,
         max_position_embeddings=max_tokens,
         tie_word_embeddings=True,
+        initializer_range=initializer_range,
         pad_token_id=PAD_ID,
         bos_token_id=None,
         eos_token_id=END_ID,

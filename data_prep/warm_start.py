@@ -66,6 +66,8 @@ class WarmStartSettings:
     """A multiple of 32; the MLP is three times as wide."""
     num_layers: int = 2
     """Of the model."""
+    initializer_range: float = 0.02
+    """Standard deviation of its fresh weights."""
 
 
 def ensure_warm_start(
@@ -150,6 +152,7 @@ def fit(settings: WarmStartSettings, teacher: Teacher) -> Qwen2ForCausalLM:
         hidden_size=settings.hidden_size,
         intermediate_size=3 * settings.hidden_size,
         num_layers=settings.num_layers,
+        initializer_range=settings.initializer_range,
     ).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True

@@ -72,6 +72,14 @@ def test_the_model_has_the_size_asked_for_and_its_teachers_vocabulary(hidden_siz
     assert config.vocab_size == 130
 
 
+def test_fresh_weights_are_as_wide_as_asked_for():
+    for width in (0.02, 0.06):
+        settings = dataclasses.replace(SETTINGS, learning_rate=0.0, initializer_range=width)
+        weights = fit(settings, teacher()).model.embed_tokens.weight
+        # All but the row of the padding, which is 0.
+        assert weights.std().item() == pytest.approx(width, rel=0.05)
+
+
 def test_the_teachers_tokenizer_lies_beside_the_model(tmp_path):
     tokenizer = ascii_tokenizer()
     tokenizer.add_tokens(["mmnn"])
