@@ -32,10 +32,21 @@ def scenarios(tables, size, task_types=TASK_TYPES, number=20):
                 yield draw_scenario(task_type, room, random.Random(index), tables)
 
 
+def possible(tables, size):
+    """Those that there are; a tiny room may have nothing for a task, and another is drawn then."""
+    return [scenario for scenario in scenarios(tables, size) if scenario is not None]
+
+
+def test_only_a_tiny_room_may_have_nothing_for_a_task_of_its_kind(tables):
+    for size in SIZES:
+        drawn = list(scenarios(tables, size))
+        least = 0.9 if size == "tiny" else 1.0
+        assert len(possible(tables, size)) >= least * len(drawn), size
+
+
 @pytest.mark.parametrize("size", SIZES)
-def test_every_room_has_every_task_of_its_kind(tables, size):
-    for scenario in scenarios(tables, size):
-        assert scenario is not None
+def test_what_is_drawn_may_stand_where_it_does(tables, size):
+    for scenario in possible(tables, size):
         assert 1 <= len(scenario.targets) <= SIZES[size].most_targets
         for item in scenario.items:
             assert item.type in tables.contents[item.receptacle.type]
@@ -43,7 +54,7 @@ def test_every_room_has_every_task_of_its_kind(tables, size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_no_goal_holds_from_the_start(tables, size):
-    for scenario in scenarios(tables, size):
+    for scenario in possible(tables, size):
         places = Counter(item.receptacle.type for item in scenario.targets)
         if scenario.task_type == LIGHT:
             assert scenario.room.lamp.type == scenario.lamp_type
