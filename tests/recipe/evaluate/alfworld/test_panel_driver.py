@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from holderpo.alfworld import agent_memory
 from holderpo.alfworld.actions import ActionSettings
 from holderpo.alfworld.turn_prompt import TurnPromptSettings
 from holderpo.alfworld.turns import Outcome
@@ -164,12 +165,10 @@ def test_an_episode_that_the_environment_fails_is_told_apart_and_the_others_go_o
 
 
 def test_a_game_without_a_task_fails_alone(manifest, monkeypatch):
-    from recipe.holderpo.evaluate.alfworld import policies
-
     def no_task(observation):
         raise ValueError("first observation: says no task")
 
-    monkeypatch.setattr(policies, "task_of", no_task)
+    monkeypatch.setattr(agent_memory, "task_of", no_task)
     results, _ = play(manifest, model_policy(), games=2)
     assert {record.outcome for record, _ in results.values()} == {Outcome.FAILED}
     assert all("says no task" in record.reason for record, _ in results.values())
