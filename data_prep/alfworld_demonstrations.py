@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from holderpo.alfworld.agent_memory import AgentMemory
 from holderpo.alfworld.engine import Engine
 from holderpo.alfworld.episode import Episode
 from holderpo.alfworld.games import Manifest
-from holderpo.alfworld.turn_prompt import PastTurn, TurnPromptSettings, task_of, turn_prompt
+from holderpo.alfworld.turn_prompt import TurnPromptSettings
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,12 @@ def _turns(
     episode: Episode, prompt: TurnPromptSettings, wander: float, rng: random.Random
 ) -> Iterator[Demonstration]:
     turn = episode.reset()
-    task = task_of(turn.observation)
-    history: list[PastTurn] = []
+    memory = AgentMemory(prompt)
     while not turn.done:
         assert turn.expert_action is not None, "the expert watches until the end"
-        message = turn_prompt(
-            task=task,
-            observation=turn.observation,
-            admissible=turn.admissible,
-            history=history,
-            settings=prompt,
-        )
-        yield Demonstration(message, response_of(turn.expert_action))
+        yield Demonstration(memory.message(turn), response_of(turn.expert_action))
         command = turn.expert_action
         if rng.random() < wander:
             command = rng.choice([other for other in turn.admissible if other != "help"])
-        history.append(PastTurn(turn.observation, command))
+        memory.add(turn, command)
         turn = episode.step(command)

@@ -136,7 +136,7 @@ def compute_turn_advantages(
         episodes=batch.episodes if is_episode else None,
     )
     by_std = settings.normalize_by_std
-    episode_B = episode_advantage(batch, settings.unit, normalize_by_std=by_std)
+    episode_B = episode_advantage(batch, rewards_B, settings.unit, normalize_by_std=by_std)
     anchor_B = anchor_groups(batch)
     step_B = step_advantage(batch, anchor_B, settings.step_discount, normalize_by_std=by_std)
     advantages = apply_transforms(episode_B + settings.step_weight * step_B, responses, settings)
@@ -176,7 +176,9 @@ def statistic_rewards(batch: TurnBatch, unit: str) -> Tensor:
     return (total_E[episode_B] - batch.penalties.double()).round(decimals=_DECIMALS)
 
 
-def episode_advantage(batch: TurnBatch, unit: str, *, normalize_by_std: bool = True) -> Tensor:
+def episode_advantage(
+    batch: TurnBatch, rewards_B: Tensor, unit: str, *, normalize_by_std: bool = True
+) -> Tensor:
     """The episode's part of the advantage, relative to its group.
 
     ``episode`` is GRPO over episodes: the statistics are over the returns, penalties summed into
@@ -191,13 +193,13 @@ def episode_advantage(batch: TurnBatch, unit: str, *, normalize_by_std: bool = T
 
     Args:
         batch: turns of whole groups.
+        rewards_B: (B,) of :func:`statistic_rewards` with the same unit.
         unit: ``episode`` or ``turn``.
         normalize_by_std: divide by the sample standard deviation plus 1e-6.
 
     Returns:
         (B,) float64.
     """
-    rewards_B = statistic_rewards(batch, unit)
     if unit != EPISODE:
         return group_relative_advantage(rewards_B, batch.groups, normalize_by_std=normalize_by_std)
     first_E, episode_B = first_rows(batch.episodes)

@@ -9,6 +9,10 @@ from holderpo.alfworld.turn_prompt import PastTurn, TurnPromptSettings, task_of,
 from holderpo.alfworld.turns import Turn
 
 
+class NoTaskError(ValueError):
+    """A game's text that no prompt can be made of."""
+
+
 class AgentMemory:
     """The task and the turns so far, of one episode."""
 
@@ -37,17 +41,20 @@ class AgentMemory:
             The message.
 
         Raises:
-            ValueError: the game's text says no task, or nothing at all.
+            NoTaskError: the game's text says no task, or nothing at all.
         """
-        if not self._past:
-            self._task = task_of(turn.observation)
-        return turn_prompt(
-            task=self._task,
-            observation=turn.observation,
-            admissible=turn.admissible,
-            history=self._past,
-            settings=self._settings,
-        )
+        try:
+            if not self._past:
+                self._task = task_of(turn.observation)
+            return turn_prompt(
+                task=self._task,
+                observation=turn.observation,
+                admissible=turn.admissible,
+                history=self._past,
+                settings=self._settings,
+            )
+        except ValueError as error:
+            raise NoTaskError(f"no prompt can be made of the game's text: {error}") from error
 
     def add(self, turn: Turn, command: str) -> None:
         """Keep a turn that is over.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recipe.holderpo.turn_rows import TURN_FIELD
+from recipe.holderpo.turn_rows import TURN_FIELD, is_padding
 
 TRUNCATED = "truncated"
 # Keys of the reward function's result whose mean is logged in training, as reward/<key>_frac.
@@ -46,9 +46,7 @@ def reward_shares(
     Returns:
         ``reward/<key>_frac`` for each key of ``SHARES`` that the reward function reports.
     """
-    rows = [
-        extra for extra, tag in zip(extras, tags, strict=True) if not tag.get("is_padding", False)
-    ]
+    rows = [extra for extra, padding in zip(extras, is_padding(tags), strict=True) if not padding]
     shares = {}
     for key in SHARES:
         values = [float(row[key]) for row in rows if key in row]

@@ -20,16 +20,13 @@ from holderpo.turn_advantage import (
     statistic_rewards,
 )
 from tests.holderpo.turn_samples import (
-    episode_part_of_the_code,
-    episode_part_of_the_paper,
+    REFERENCES,
     gigpo,
     places_of,
     random_games,
     return_of,
     turn_batch_of,
 )
-
-REFERENCES = {"episode": episode_part_of_the_paper, "turn": episode_part_of_the_code}
 
 
 def turn(anchor="a", reward=0.0, penalty=0.0, **more):

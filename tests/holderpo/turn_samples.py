@@ -117,3 +117,7 @@ def gigpo(games, episode_part, *, weight, discount, by_std):
         by_step = step_part(episodes, discount, by_std)
         advantages += [whole[place] + weight * by_step[place] for place in whole]
     return advantages
+
+
+# Of each unit of the advantage.
+REFERENCES = {"episode": episode_part_of_the_paper, "turn": episode_part_of_the_code}

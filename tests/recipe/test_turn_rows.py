@@ -13,8 +13,7 @@ from recipe.holderpo.advantage import AdvantageCall, advantage_call, compute_hol
 from recipe.holderpo.trainer import HolderTrainerSync
 from recipe.holderpo.turn_rows import turn_rows
 from tests.holderpo.turn_samples import (
-    episode_part_of_the_code,
-    episode_part_of_the_paper,
+    REFERENCES,
     gigpo,
     places_of,
     random_games,
@@ -23,7 +22,6 @@ from tests.holderpo.turn_samples import (
 from tests.recipe.composing import composed
 from tests.recipe.turn_batches import Queue, extra_fields_of, key_of
 
-UNITS = {"episode": episode_part_of_the_paper, "turn": episode_part_of_the_code}
 GIGPO = ("advantage.step_weight=1.0", "advantage.step_discount=0.9")
 
 
@@ -56,11 +54,11 @@ def run(queue, trainer, batch):
 
 
 def expected_of(games, unit, weight=1.0, discount=0.9):
-    values = gigpo(games, UNITS[unit], weight=weight, discount=discount, by_std=True)
+    values = gigpo(games, REFERENCES[unit], weight=weight, discount=discount, by_std=True)
     return {key_of(place): value for place, value in zip(places_of(games), values, strict=True)}
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", REFERENCES)
 @pytest.mark.parametrize("seed", range(4))
 def test_padding_and_balancing_change_no_advantage(queue, unit, seed):
     games = random_games(seed)
@@ -83,7 +81,7 @@ def test_padding_and_balancing_change_no_advantage(queue, unit, seed):
     )
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", REFERENCES)
 def test_a_dropped_episode_is_in_no_statistic(queue, unit):
     games = random_games(7)
     trainer = trainer_of(f"advantage.unit={unit}", *GIGPO)
@@ -94,7 +92,7 @@ def test_a_dropped_episode_is_in_no_statistic(queue, unit):
     got, _ = run(queue, trainer, batch)
     # The same games, without these episodes, from the start.
     del games[2][2], games[3][0]
-    values = gigpo(games, UNITS[unit], weight=1.0, discount=0.9, by_std=True)
+    values = gigpo(games, REFERENCES[unit], weight=1.0, discount=0.9, by_std=True)
     assert [got[key] for key in kept] == pytest.approx(values, abs=1e-5)
 
 

@@ -24,7 +24,7 @@ from verl.experimental.agent_loop.agent_loop import (
 from verl.workers.rollout.replica import TokenOutput
 
 from holderpo.alfworld.actions import ParsedAction, parse_action
-from holderpo.alfworld.agent_memory import AgentMemory, message_tokens
+from holderpo.alfworld.agent_memory import AgentMemory, NoTaskError, message_tokens
 from holderpo.alfworld.turns import Outcome, Turn
 from recipe.holderpo.alfworld.agent_settings import ZERO, AgentSettings, agent_settings
 from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
@@ -46,7 +46,6 @@ class _Answered:
     answer: TokenOutput
     action: ParsedAction
     truncated: bool
-    reward: float = 0.0
     generation_seconds: float = 0.0
     environment_seconds: float = 0.0
 
@@ -120,10 +119,10 @@ class AlfworldLoop(AgentLoopBase):
         name = f"prompt {kwargs['uid']}, episode {kwargs['session_id']}, game {played.game}"
         try:
             async with asyncio.timeout(self._settings.episode_seconds):
-                await self._play(episode, played, sampling_params)
+                played.outcome = await self._play(episode, played.turns, sampling_params)
         except TimeoutError:
             _failed(played, name, f"not over after {self._settings.episode_seconds:g} s")
-        except EpisodeFailedError as error:
+        except (EpisodeFailedError, NoTaskError) as error:
             _failed(played, name, str(error))
         finally:
             await episode.close()
@@ -135,17 +134,16 @@ class AlfworldLoop(AgentLoopBase):
         return self._outputs(played)
 
     async def _play(
-        self, episode: GroupEpisode, played: _Played, sampling_params: dict[str, Any]
-    ) -> None:
-        """Play to the end of the episode, keeping each turn that was answered and stepped."""
+        self, episode: GroupEpisode, turns: list[_Answered], sampling_params: dict[str, Any]
+    ) -> Outcome:
+        """Play to the end of the episode; each turn that was answered and stepped is added."""
         memory = AgentMemory(self._settings.prompt)
         template = self.apply_chat_template_kwargs
         turn = await episode.reset()
         while not turn.done:
-            prompt = message_tokens(self.tokenizer, _message(memory, turn), template)
+            prompt = message_tokens(self.tokenizer, memory.message(turn), template)
             if len(prompt) > self._prompt_length:
-                played.outcome = Outcome.LENGTH
-                return
+                return Outcome.LENGTH
             began = monotonic()
             answered = await self._ask(turn, prompt, sampling_params)
             answered.generation_seconds = monotonic() - began
@@ -153,10 +151,8 @@ class AlfworldLoop(AgentLoopBase):
             began = monotonic()
             turn = await episode.step(answered.action.command)
             answered.environment_seconds = monotonic() - began
-            played.turns.append(answered)
-        played.outcome = Outcome.WON if turn.won else Outcome.STEP_LIMIT
-        if played.turns:
-            played.turns[-1].reward = self._settings.reward.episode_reward(turn.won)
+            turns.append(answered)
+        return Outcome.WON if turn.won else Outcome.STEP_LIMIT
 
     async def _ask(
         self, turn: Turn, prompt: list[int], sampling_params: dict[str, Any]
@@ -181,15 +177,8 @@ class AlfworldLoop(AgentLoopBase):
 
     def _outputs(self, played: _Played) -> list[AgentLoopOutput]:
         """The rows of an episode."""
-        penalty_of = self._settings.reward.turn_penalty
-        has_failed = played.outcome is Outcome.FAILED
-        if has_failed:
-            for turn in played.turns:
-                turn.reward = 0.0
-        penalties = [0.0 if has_failed else penalty_of(turn.action.kind) for turn in played.turns]
-        if played.outcome is Outcome.LENGTH:
-            played.turns[-1].reward = self._settings.reward.episode_reward(won=False)
-        value = math.fsum(turn.reward for turn in played.turns) - math.fsum(penalties)
+        rewards, penalties = self._worth(played)
+        value = math.fsum(rewards) - math.fsum(penalties)
         episode = EpisodeFields(
             game=played.game,
             task_type=played.task_type,
@@ -202,9 +191,18 @@ class AlfworldLoop(AgentLoopBase):
         if not played.turns:
             return [self._without_tokens(episode, extra, played.weights)]
         return [
-            _output(turn, penalty, value, episode, extra)
-            for turn, penalty in zip(played.turns, penalties, strict=True)
+            _output(turn, reward, penalty, episode, extra)
+            for turn, reward, penalty in zip(played.turns, rewards, penalties, strict=True)
         ]
+
+    def _worth(self, played: _Played) -> tuple[list[float], list[float]]:
+        """Rewards and penalties of the turns; a failed episode has neither."""
+        rewards, penalties = [0.0] * len(played.turns), [0.0] * len(played.turns)
+        if played.outcome is not Outcome.FAILED:
+            settings = self._settings.reward
+            rewards[-1] = settings.episode_reward(played.outcome is Outcome.WON)
+            penalties = [settings.turn_penalty(turn.action.kind) for turn in played.turns]
+        return rewards, penalties
 
     def _without_tokens(
         self, episode: EpisodeFields, extra: dict[str, float], weights: int
@@ -232,15 +230,15 @@ class AlfworldLoop(AgentLoopBase):
 
 def _output(
     turn: _Answered,
+    reward: float,
     penalty: float,
-    value: float,
     episode: EpisodeFields,
     extra: dict[str, float],
 ) -> AgentLoopOutput:
     answer = turn.answer
     fields = TurnFields(
         anchor=turn.observation,
-        reward=turn.reward,
+        reward=reward,
         penalty=penalty,
         kind=str(turn.action.kind),
         truncated=turn.truncated,
@@ -251,7 +249,7 @@ def _output(
         response_mask=[1] * len(answer.token_ids),
         response_logprobs=answer.log_probs or None,
         routed_experts=answer.routed_experts,
-        reward_score=value,
+        reward_score=episode.episode_return,
         num_turns=episode.num_turns,
         metrics=AgentLoopMetrics(
             generate_sequences=turn.generation_seconds,
@@ -265,13 +263,6 @@ def _output(
             "reward_extra_info": dict(extra),
         },
     )
-
-
-def _message(memory: AgentMemory, turn: Turn) -> str:
-    try:
-        return memory.message(turn)
-    except ValueError as error:
-        raise EpisodeFailedError(f"no prompt can be made of the game's text: {error}") from error
 
 
 def _why_without_turns(outcome: Outcome, prompt_length: int) -> str:

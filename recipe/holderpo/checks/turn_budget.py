@@ -20,7 +20,7 @@ class TurnBudget:
     max_steps: int
     """Most turns of an episode."""
     rows_per_update: int
-    """Turns that an optimiser step takes; verl fills the last one of a round up with empty rows."""
+    """Turns that an optimiser step takes; verl fills a round up to a multiple with empty rows."""
     num_epochs: int
     """Passes over the rows of a round."""
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from holderpo.alfworld.actions import ActionKind
+from holderpo.alfworld.agent_memory import NoTaskError
 from holderpo.alfworld.episode_records import EpisodeRecord
 from holderpo.alfworld.episode_reward import RewardSettings
 from holderpo.alfworld.transcripts import Transcript, TranscriptTurn
 from holderpo.alfworld.turns import Outcome, Turn
 from recipe.holderpo.alfworld.group_episode import EpisodeFailedError
-from recipe.holderpo.evaluate.alfworld.policies import Move, NoTaskError, Policy
+from recipe.holderpo.evaluate.alfworld.policies import Move, Policy
 from recipe.holderpo.evaluate.alfworld.wanted_episodes import WantedEpisode
 
 _REWARD = RewardSettings()

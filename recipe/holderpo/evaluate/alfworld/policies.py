@@ -18,10 +18,6 @@ from recipe.holderpo.evaluate.generation import Completion, Request
 RANDOM, EXPERT = "random", "expert"
 
 
-class NoTaskError(ValueError):
-    """A game's text that no prompt can be made of."""
-
-
 class Move(NamedTuple):
     """What is done in a turn."""
 
@@ -140,7 +136,7 @@ class _ByModel:
 
     async def move(self, turn: Turn) -> Move | None:
         policy, number = self.policy, self.memory.num_steps + 1
-        prompt = message_tokens(policy.tokenizer, self._message(turn))
+        prompt = message_tokens(policy.tokenizer, self.memory.message(turn))
         if len(prompt) + policy.sampling.max_tokens > policy.context:
             return None
         request = Request(
@@ -160,9 +156,3 @@ class _ByModel:
             response=completion.response,
             truncated=completion.finish_reason == TRUNCATED,
         )
-
-    def _message(self, turn: Turn) -> str:
-        try:
-            return self.memory.message(turn)
-        except ValueError as error:
-            raise NoTaskError(f"no prompt can be made of the game's text: {error}") from error
