@@ -50,7 +50,18 @@ PAPER = {
     f"{ACTOR}.policy_loss.clip_log_ratio": (None, P),
     f"{ACTOR}.policy_loss.dual_clip": (None, P),
     f"{ACTOR}.loss_agg_mode": ("seq-mean-token-mean", P),
-    "advantage": ({"normalize_by_std": True, "transforms": []}, P),
+    "advantage": (
+        {
+            "normalize_by_std": True,
+            "transforms": [],
+            # A response is a row: the settings of turns stay where they change nothing.
+            "unit": "episode",
+            "row_weight": "turn",
+            "step_weight": 0.0,
+            "step_discount": 0.95,
+        },
+        P,
+    ),
     f"{ROLLOUT}.val_kwargs.n": (1, P),
     f"{ROLLOUT}.val_kwargs.do_sample": (False, P),
     f"{ROLLOUT}.val_kwargs.temperature": (0, P),

@@ -58,7 +58,7 @@ def episode_metrics(
     for name in TASK_TYPES.values():
         of_type = [one for one in listed if one["task_type"] == name]
         if of_type:
-            metrics[f"episode/{name}/success_frac"] = _success(of_type)
+            metrics[f"episode/success_frac_{name}"] = _success(of_type)
     kinds = Counter(turn["kind"] for turn in turns)
     if turns:
         for kind in (ActionKind.MALFORMED, ActionKind.INADMISSIBLE):

@@ -51,8 +51,8 @@ def test_each_episode_counts_once_whatever_its_length():
         "episode/turns_max": 6,
         "episode/step_limit_frac": 0.25,
         "episode/length_frac": 0.25,
-        "episode/pick/success_frac": 0.5,
-        "episode/heat/success_frac": 0.5,
+        "episode/success_frac_pick": 0.5,
+        "episode/success_frac_heat": 0.5,
         "episode/turn_malformed_frac": 0.1,
         "episode/turn_inadmissible_frac": 0.1,
     }
