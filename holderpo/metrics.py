@@ -10,6 +10,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from holderpo.alfworld.tasks import TASK_TYPES
+
 PREFIX = "holder/"
 
 # Named in more places than the table below.
@@ -360,47 +362,15 @@ METRICS: tuple[MetricInfo, ...] = (
         "rises",
         "0 or 1 for long: no group has a signal; choose easier or harder games",
     ),
-    MetricInfo(
-        "episode/success_frac_pick",
-        "share of the episodes",
-        "over the round's episodes of `pick`",
-        "rises",
-        "0 for long: nothing is learnt of this type",
-    ),
-    MetricInfo(
-        "episode/success_frac_look",
-        "share of the episodes",
-        "over the round's episodes of `look`",
-        "rises",
-        "0 for long: nothing is learnt of this type",
-    ),
-    MetricInfo(
-        "episode/success_frac_clean",
-        "share of the episodes",
-        "over the round's episodes of `clean`",
-        "rises",
-        "0 for long: nothing is learnt of this type",
-    ),
-    MetricInfo(
-        "episode/success_frac_heat",
-        "share of the episodes",
-        "over the round's episodes of `heat`",
-        "rises",
-        "0 for long: nothing is learnt of this type",
-    ),
-    MetricInfo(
-        "episode/success_frac_cool",
-        "share of the episodes",
-        "over the round's episodes of `cool`",
-        "rises",
-        "0 for long: nothing is learnt of this type",
-    ),
-    MetricInfo(
-        "episode/success_frac_pick2",
-        "share of the episodes",
-        "over the round's episodes of `pick2`",
-        "rises",
-        "0 for long: nothing is learnt of this type",
+    *(
+        MetricInfo(
+            f"episode/success_frac_{task_type}",
+            "share of the episodes",
+            f"over the round's episodes of `{task_type}`",
+            "rises",
+            "0 for long: nothing is learnt of this type",
+        )
+        for task_type in TASK_TYPES.values()
     ),
     MetricInfo(
         "episode/return_mean",
