@@ -46,7 +46,18 @@ def test_each_command_has_its_own_help(name, capsys):
 @pytest.mark.parametrize(
     ("name", "foreign"),
     [
-        ("math", ("holderpo.alfworld", "recipe.holderpo.evaluate.alfworld", "vllm", "ray", "verl")),
+        (
+            "math",
+            (
+                # The names of the task types are in the table of metrics.
+                *(
+                    "holderpo.alfworld.games",
+                    "holderpo.alfworld.engine",
+                    "recipe.holderpo.alfworld",
+                ),
+                *("recipe.holderpo.evaluate.alfworld", "vllm", "ray", "verl"),
+            ),
+        ),
         (
             "alfworld",
             (
