@@ -14,12 +14,14 @@ from holderpo.alfworld.engine import (
     warn_of_the_stock_engine,
 )
 from holderpo.alfworld.turns import Turn
+from holderpo.number_kinds import is_number
 from holderpo.processes.line_process import LineProcess, ProcessStartError
 
 # What a process runs, before it calls ``main`` with its settings.
 PROGRAM = "from holderpo.alfworld.engine_program import main"
 # Of a limit; more than a day, and less than a socket takes.
 _MOST_SECONDS = 100_000
+_LIMITS = ("step_seconds", "reset_seconds", "start_seconds")
 # Closing a slot is no work.
 _CLOSE_SECONDS = 10.0
 
@@ -40,17 +42,23 @@ class EngineSettings:
     """Of translated games and the planner's library: ``default``, a folder, or None for none."""
 
     def __post_init__(self) -> None:
-        """Check the limits.
+        """Check every field.
 
         Raises:
-            ValueError: for one that is no number above 0, or is endless.
+            ValueError: naming each wrong field with its fix, one line each.
         """
-        for name in ("step_seconds", "reset_seconds", "start_seconds"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value <= _MOST_SECONDS:
-                raise ValueError(
-                    f"{name}: {value!r}; give seconds above 0, at most {_MOST_SECONDS}"
-                )
+        limits = {name: getattr(self, name) for name in _LIMITS}
+        problems = [
+            f"{name}: {value!r}; give seconds above 0, at most {_MOST_SECONDS}"
+            for name, value in limits.items()
+            if not is_number(value) or not 0 < value <= _MOST_SECONDS
+        ]
+        if not isinstance(self.fast, bool):
+            problems.append(f"fast: {self.fast!r}; give true or false")
+        if self.cache_folder is not None and not isinstance(self.cache_folder, str):
+            problems.append(f"cache_folder: {self.cache_folder!r}; give default, a folder, or null")
+        if problems:
+            raise ValueError("\n".join(problems))
 
     @property
     def cache(self) -> Path | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from holderpo.alfworld.actions import ActionKind
+from holderpo.number_kinds import is_number
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,7 @@ class RewardSettings:
         problems = [
             f"{name}: {value!r}; give a finite number"
             for name, value in vars(self).items()
-            if isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            if not is_number(value)
         ]
         if not problems:
             problems += [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
+
+from holderpo.number_kinds import is_number, is_whole
 
 
 def check_number(
@@ -51,14 +52,8 @@ def check_count(settings: Any, field: str, *, at_least: int = 0, otherwise: str 
         ValueError: ``field: value; give ...``.
     """
     value = getattr(settings, field)
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+    if not is_whole(value, at_least):
         wanted = f"a whole number of rounds, {at_least} or more"
         raise ValueError(
             f"{field}: {value!r}; give {wanted}" + (f", or '{otherwise}'" if otherwise else "")
         )
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; not so a whole one that no float can hold."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(value) <= sys.float_info.max

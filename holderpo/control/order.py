@@ -12,7 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from holderpo.control.fields import check_number, is_number
+from holderpo.control.fields import check_number
+from holderpo.number_kinds import is_number
 from holderpo.power_mean import as_mask, compute_dtype
 
 # Halvings of the range of orders: what is left is below the resolution of float32.

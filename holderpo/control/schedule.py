@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from holderpo.control.fields import check_count, check_number, is_number
+from holderpo.control.fields import check_count, check_number
+from holderpo.number_kinds import is_number
 
 WHOLE_RUN = "whole_run"
 

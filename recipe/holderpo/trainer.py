@@ -38,7 +38,7 @@ from recipe.holderpo.policy_loss import ORDER_KEY
 from recipe.holderpo.reward_extras import reward_extras, reward_shares, truncated_rows
 from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
-from recipe.holderpo.run.rollout_failures import check_failures
+from recipe.holderpo.run.rollout_failures import RolloutError, check_failures, no_episodes
 from recipe.holderpo.sections import HOLDER, advantage_settings, take_stand_ins_away
 from recipe.holderpo.skipped_updates import SkippedUpdates
 from recipe.holderpo.turn_rows import is_padding, turn_rows
@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
 else:
     _Trainer = object
+
+
+# In verl's error for a round without a row.
+_NOTHING_LEFT = "no materializable trajectories"
 
 
 class HolderTrainerMixin(_Trainer):
@@ -116,12 +120,16 @@ class HolderTrainerMixin(_Trainer):
             self.progress.count = lambda: _num_ended(buffer, partition)
             try:
                 batch, metrics = sample(**request)
-            except Exception:
+            except Exception as error:
                 # Of verl's own error, where no prompt is left, the failures are the cause.
                 self._check_failures(buffer, partition, num_prompts)
+                if self.environments is not None and _NOTHING_LEFT in str(error):
+                    raise self._no_episodes(partition) from error
                 raise
             self.progress.count = int
             num_failed = self._check_failures(buffer, partition, num_prompts)
+            if self.environments is not None and not batch.keys:
+                raise self._no_episodes(partition)
             self._num_prompts = num_prompts
             return batch, metrics if is_validation else metrics | {FAILED_PROMPTS: num_failed}
 
@@ -135,10 +143,17 @@ class HolderTrainerMixin(_Trainer):
             num_failed,
             num_prompts,
             max_share=self.config.max_failed_prompts,
-            what=f"{'the validation after ' * (partition == 'val')}step {self.global_steps}",
+            what=self._round_name(partition),
             log=self.log_path,
         )
         return num_failed
+
+    def _no_episodes(self, partition: str) -> RolloutError:
+        """That every episode of a round was left out."""
+        return no_episodes(self._round_name(partition), self.log_path)
+
+    def _round_name(self, partition: str) -> str:
+        return f"{'the validation after ' * (partition == 'val')}step {self.global_steps}"
 
     def on_step_begin(self) -> None:
         """Note the step."""

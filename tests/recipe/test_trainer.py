@@ -1,7 +1,12 @@
 """What this project's trainer does before verl starts the workers."""
 
+from collections import defaultdict
+from types import SimpleNamespace
+
 import pytest
 
+from recipe.holderpo.run.progress import Progress
+from recipe.holderpo.run.rollout_failures import RolloutError
 from recipe.holderpo.trainer import HolderTrainerMixin
 from tests.recipe.composing import composed
 
@@ -16,6 +21,9 @@ class Base:
 
     def init(self):
         self.seen = self.config.copy()
+
+    def _build_replay_buffer(self):
+        return self.buffer
 
 
 class Trainer(HolderTrainerMixin, Base):
@@ -43,3 +51,46 @@ def test_a_loss_of_verl_has_no_order_to_take_away():
     of_verl = "verl.workers.config.PolicyLossConfig"
     overrides = [f"{LOSS}._target_={of_verl}", f"{LOSS}.loss_mode=gspo", f"~{LOSS}.p"]
     assert seen_by_the_workers(*overrides) == (None, None)
+
+
+# As verl says it of a round without a row; its validation goes on.
+NO_ROW = RuntimeError("Sync replay buffer selected groups with no materializable trajectories.")
+
+
+def sampled(tmp_path, result, *, partition, environments):
+    """What the replay buffer gives the trainer where verl's gives ``result``, or raises it."""
+
+    def sample(**request):
+        if isinstance(result, Exception):
+            raise result
+        return SimpleNamespace(keys=result), {}
+
+    trainer = Trainer(composed("demo"))
+    trainer.environments, trainer.progress = environments, Progress()
+    trainer.log_path, trainer.global_steps = tmp_path / "run.log", 7
+    trainer.log_path.write_text("prompt a, episode 0, game g: failed after 1 turns: it died\n")
+    trainer.buffer = SimpleNamespace(
+        sample=sample, poll_interval=2.0, failure_keys=defaultdict(set)
+    )
+    buffer = trainer._build_replay_buffer()
+    return buffer.sample(global_steps=7, partition_id=partition, batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("partition", "result", "named"),
+    [("train", NO_ROW, "step 7"), ("val", [], "the validation after step 7")],
+)
+def test_a_round_all_of_whose_episodes_failed_says_so(tmp_path, partition, result, named):
+    with pytest.raises(RolloutError, match=f"every episode of {named} failed .*turns: it died$"):
+        sampled(tmp_path, result, partition=partition, environments=object())
+
+
+@pytest.mark.parametrize("environments", [None, object()])
+def test_another_error_of_verls_stays_what_it_is(tmp_path, environments):
+    with pytest.raises(RuntimeError, match="another"):
+        sampled(tmp_path, RuntimeError("another"), partition="train", environments=environments)
+
+
+def test_without_an_agent_verls_error_stays_what_it_is(tmp_path):
+    with pytest.raises(RuntimeError, match="no materializable"):
+        sampled(tmp_path, NO_ROW, partition="train", environments=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,6 +12,7 @@ from holderpo.alfworld.actions import ActionSettings
 from holderpo.alfworld.engine_process import EngineSettings
 from holderpo.alfworld.episode_reward import RewardSettings
 from holderpo.alfworld.turn_prompt import TurnPromptSettings
+from holderpo.number_kinds import is_number, is_whole
 from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
 from recipe.holderpo.sections import plain
 
@@ -55,15 +55,11 @@ class AgentSettings:
         """
         problems = []
         steps, seconds = self.max_steps, self.episode_seconds
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        if not is_whole(steps, at_least=1):
             problems.append(f"max_steps: {steps!r}; give a number of commands, 1 or more")
         if self.failed_episodes not in (DROP, ZERO):
             problems.append(f"failed_episodes: {self.failed_episodes!r}; give {DROP} or {ZERO}")
-        if (
-            isinstance(seconds, bool)
-            or not isinstance(seconds, int | float)
-            or not 0 < seconds < math.inf
-        ):
+        if not is_number(seconds) or seconds <= 0:
             problems.append(f"episode_seconds: {seconds!r}; give seconds above 0")
         if problems:
             raise ValueError("\n".join(problems))

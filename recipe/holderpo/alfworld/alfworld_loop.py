@@ -117,10 +117,13 @@ class AlfworldLoop(AgentLoopBase):
             max_steps=self._settings.max_steps,
         )
         name = f"prompt {kwargs['uid']}, episode {kwargs['session_id']}, game {played.game}"
+        limit = asyncio.timeout(self._settings.episode_seconds)
         try:
-            async with asyncio.timeout(self._settings.episode_seconds):
+            async with limit:
                 played.outcome = await self._play(episode, played.turns, sampling_params)
         except TimeoutError:
+            if not limit.expired():
+                raise  # Something else has waited too long.
             _failed(played, name, f"not over after {self._settings.episode_seconds:g} s")
         except (EpisodeFailedError, NoTaskError) as error:
             _failed(played, name, str(error))

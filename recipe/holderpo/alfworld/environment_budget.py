@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from holderpo.alfworld.engine_process import EngineSettings
+from holderpo.number_kinds import is_number, is_whole
 
 # A core does about 100 steps of official games a second, as many as 100 episodes need at a turn a
 # second: beyond some workers more of them only take memory.
@@ -34,16 +35,19 @@ class EnvironmentSettings:
         """Check the numbers.
 
         Raises:
-            ValueError: for one out of its range.
+            ValueError: naming each wrong field with its fix, one line each.
         """
-        if self.num_workers is not None and self.num_workers < 1:
-            raise ValueError(f"num_workers: {self.num_workers}; give 1 or more, or null")
-        if not self.cpus_per_worker > 0:
-            raise ValueError(f"cpus_per_worker: {self.cpus_per_worker}; give CPUs above 0")
-        if self.max_restarts < 0:
-            raise ValueError(f"max_restarts: {self.max_restarts}; give 0 or more")
-        if not self.stall_seconds > 0:
-            raise ValueError(f"stall_seconds: {self.stall_seconds}; give seconds above 0")
+        problems = []
+        if self.num_workers is not None and not is_whole(self.num_workers, at_least=1):
+            problems.append(f"num_workers: {self.num_workers!r}; give 1 or more, or null")
+        if not is_number(self.cpus_per_worker) or self.cpus_per_worker <= 0:
+            problems.append(f"cpus_per_worker: {self.cpus_per_worker!r}; give CPUs above 0")
+        if not is_whole(self.max_restarts, at_least=0):
+            problems.append(f"max_restarts: {self.max_restarts!r}; give 0 or more")
+        if not is_number(self.stall_seconds) or self.stall_seconds <= 0:
+            problems.append(f"stall_seconds: {self.stall_seconds!r}; give seconds above 0")
+        if problems:
+            raise ValueError("\n".join(problems))
 
     def fit(self, free_cpus: float) -> int:
         """Number of workers for a machine or cluster.

@@ -18,7 +18,7 @@ class Counts:
     """Of one worker, or of several together."""
 
     num: Counter[str] = field(default_factory=Counter)
-    """Steps and resets done, and processes lost by cause."""
+    """Steps and resets done, processes lost by cause, and workers brought back."""
     waited_seconds: dict[str, float] = field(default_factory=_zeros)
     """In the worker's queue, summed by kind."""
     took_seconds: dict[str, float] = field(default_factory=_zeros)
@@ -76,6 +76,7 @@ def to_metrics(counts: Counts) -> dict[str, float]:
     metrics: dict[str, float] = {
         "env/step_timeout_count": counts.num["step_timeout"],
         "env/reset_timeout_count": counts.num["reset_timeout"],
+        "env/worker_death_count": counts.num["brought_back"],
         "env/process_death_count": counts.num["died"] + counts.num["not_started"],
         "env/resident_mb_max": counts.resident_bytes / 2**20,
     }

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import ray
 from ray.exceptions import RayActorError
@@ -48,9 +49,7 @@ class _Worker:
     def __init__(self, handle: Any, stall_seconds: float) -> None:
         self.handle = handle
         self._stall_seconds = stall_seconds
-        self._pid: int | None = None
         self._looking: asyncio.Task[None] | None = None
-        self.num_deaths = 0
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method, and kill the worker if it does not answer pings meanwhile.
@@ -78,37 +77,39 @@ class _Worker:
             answer.cancel()
 
     async def comes_back(self) -> None:
-        """Wait until Ray has brought the worker back, and count its death."""
+        """Wait until Ray has brought the worker back."""
         deadline = time.monotonic() + _COMES_BACK_SECONDS
         while (left := deadline - time.monotonic()) > 0:
             try:
-                pid = await asyncio.wait_for(self.handle.ping.remote(), left)
+                await asyncio.wait_for(self.handle.ping.remote(), left)
             except RayActorError:
                 await asyncio.sleep(_PAUSE_SECONDS)
             except TimeoutError:
                 return
             else:
-                self._answered(pid, has_died=True)
                 return
-
-    def _answered(self, pid: int, *, has_died: bool = False) -> None:
-        """Count a death once, though all its episodes meet it, and perhaps a look before them."""
-        self.num_deaths += pid != self._pid and (has_died or self._pid is not None)
-        self._pid = pid
 
     async def _look(self) -> None:
         """Kill the worker if it does not answer."""
         ping = asyncio.ensure_future(self.handle.ping.remote())
         done, _ = await asyncio.wait([ping], timeout=self._stall_seconds)
         if done:
-            if ping.exception() is None:  # Of a dead worker the call itself fails.
-                self._answered(ping.result())
+            ping.exception()  # Of a dead worker the call itself fails.
             return
         ping.cancel()
         logger.warning(
             "an environment worker has not answered for %g s and is replaced", self._stall_seconds
         )
         ray.kill(self.handle, no_restart=False)
+
+
+# Agent loops make a group for each episode; their episodes look after a worker together.
+_known: WeakValueDictionary[str, _Worker] = WeakValueDictionary()
+
+
+def _known_worker(handle: Any, stall_seconds: float) -> _Worker:
+    """The worker of an actor, of which a process has one."""
+    return _known.setdefault(handle._actor_id.hex(), _Worker(handle, stall_seconds))
 
 
 class EnvironmentGroup:
@@ -121,7 +122,7 @@ class EnvironmentGroup:
             handles: of Ray.
             settings: of the workers.
         """
-        self.workers = [_Worker(handle, settings.stall_seconds) for handle in handles]
+        self.workers = [_known_worker(handle, settings.stall_seconds) for handle in handles]
         self.settings = settings
         self.counts: Counter[str] = Counter()
 
@@ -242,11 +243,7 @@ class EnvironmentGroup:
         calls = [worker.call("counts") for worker in self.workers]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         counts, self.counts = self.counts, Counter()
-        for worker in self.workers:
-            counts["worker_death"] += worker.num_deaths
-            worker.num_deaths = 0
         return to_metrics(add_up(one for one in answers if not isinstance(one, BaseException))) | {
-            "env/worker_death_count": counts["worker_death"],
             "env/episode_restart_count": counts["restart"],
             "env/episode_failed_count": counts["failed"],
         }

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ray
+
 from holderpo.alfworld.engine import GameError, read_game
 from holderpo.alfworld.engine_process import EngineLostError, EngineProcess, EngineSettings
 from holderpo.alfworld.fast.loaded_game import game_memory
@@ -56,6 +58,8 @@ class EnvironmentWorker:
         self._translations: dict[str, asyncio.Task[None]] = {}
         self._translates_ahead = settings.fast and settings.cache is not None
         self._counts = Counts()
+        if ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed:
+            self._counts.num["brought_back"] += 1
 
     async def ready(self) -> str:
         """Wait until the engine process is there.

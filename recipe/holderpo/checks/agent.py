@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
-from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
+from holderpo.control.rules import RewardProgress
+from recipe.holderpo.alfworld.agent_settings import (
+    DROP,
+    AgentSettings,
+    agent_settings,
+    has_agent,
+)
 from recipe.holderpo.checks.kinds import is_whole
 
 GAME_ROWS = ("pkg://recipe.holderpo.alfworld.game_rows", "GameRows")
@@ -31,9 +37,11 @@ def agent_problems(config: DictConfig) -> Iterator[str]:
             )
         return
     try:
-        agent_settings(config)
+        settings = agent_settings(config)
     except ValueError as error:
         yield from str(error).splitlines()
+    else:
+        yield from _failed_groups(config, settings)
     yield from _data(config)
     truncated = (config.reward.get("reward_kwargs") or {}).get("truncated", "grade")
     if truncated in ("zero", "soft"):
@@ -43,10 +51,49 @@ def agent_problems(config: DictConfig) -> Iterator[str]:
         )
 
 
+def agent_warnings(config: DictConfig) -> Iterator[str]:
+    """Settings that do with an agent what nobody would expect.
+
+    Args:
+        config: a checked configuration with an agent.
+
+    Yields:
+        One line each.
+    """
+    settings = agent_settings(config)
+    if settings.episode_seconds >= config.no_progress_seconds:
+        yield (
+            f"agent.episode_seconds: {settings.episode_seconds:g}, and no_progress_seconds is "
+            f"{config.no_progress_seconds:g}: an episode that hangs may end the run before it "
+            "counts as failed"
+        )
+    if config.actor_rollout_ref.actor.policy_loss.loss_mode == "geo_mean":
+        yield (
+            "actor_rollout_ref.actor.policy_loss.loss_mode: 'geo_mean' divides by the empty rows "
+            "that fill a round of turns up, too; method=gmpo is the same loss without them"
+        )
+    sections = [config.p, *(one for one in config.p.values() if isinstance(one, DictConfig))]
+    for high in (one.get("reward_high") for one in sections):
+        if high == RewardProgress.reward_high != settings.reward.success:
+            yield (
+                f"p: reward_high is {high:g}, the reward of a right answer, and an episode that is "
+                f"won is worth {settings.reward.success:g}: p would be at its end after a few wins"
+            )
+
+
 def plays_games(config: DictConfig) -> bool:
     """Whether the rows are games of ALFWorld's manifests."""
     chosen = config.data.custom_cls
     return (chosen.path, chosen.name) == GAME_ROWS
+
+
+def _failed_groups(config: DictConfig, settings: AgentSettings) -> Iterator[str]:
+    filters = config.algorithm.get("filter_groups") or {}
+    if filters.get("enable") and settings.failed_episodes == DROP:
+        yield (
+            "algorithm.filter_groups.enable: true with agent.failed_episodes drop; verl ends the "
+            "run at a group whose episodes were all dropped, give zero, or set it to false"
+        )
 
 
 def _data(config: DictConfig) -> Iterator[str]:

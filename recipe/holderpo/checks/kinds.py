@@ -7,15 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from holderpo.number_kinds import is_whole
 from recipe.holderpo.checks.defaults import base_values, changed_settings
 
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
-
-
-def is_whole(value: Any, at_least: float = float("-inf")) -> bool:
-    """Whether a value is a whole number, true and false not among them."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
 
 
 def is_count(value: Any) -> bool:

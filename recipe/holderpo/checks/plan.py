@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig
 from holderpo.control import Controller
 from holderpo.control.schedule import Schedule
 from recipe.holderpo.alfworld.agent_settings import has_agent
+from recipe.holderpo.checks.agent import agent_warnings
 from recipe.holderpo.checks.batches import signal_share
 from recipe.holderpo.checks.data import Data
 from recipe.holderpo.checks.defaults import changed_settings
@@ -99,6 +100,7 @@ def make_plan(
     warnings: list[str] = []
     if has_agent(config):
         warnings += turn_budget(config).warnings() if is_holder else ()
+        warnings += agent_warnings(config)
     elif is_holder and updates == 1:
         warnings.append(
             "p has no effect: with one update per rollout batch every ratio is 1 "

@@ -10,6 +10,9 @@ _ERROR = "Error in _run_prompt"
 _PREFIX = re.compile(r"^(\x1b\[\d+m)*\([^()]* pid=[^()]*\)(\x1b\[0m)* ?")
 _RAISED = re.compile(r"^[\w.]*(Error|Exception|Interrupt|Exit|Timeout)\w*(: .*)?$")
 
+# As the agent loop writes it.
+_EPISODE = re.compile(r"prompt \S+, episode \d+, game .*: failed after \d+ turns: .*")
+
 
 class RolloutError(RuntimeError):
     """A round lacks the responses of too many prompts."""
@@ -35,6 +38,28 @@ def check_failures(
     raise RolloutError(
         f"{num_failed} of {num_prompts} prompts failed in {what} (max_failed_prompts: "
         f"{max_share:g}); the first error: {first_error(log) or f'see {log}'}"
+    )
+
+
+def no_episodes(what: str, log: Path) -> RolloutError:
+    """The error for a round all of whose episodes were left out.
+
+    Args:
+        what: the round.
+        log: of the run, which has the reason of each.
+
+    Returns:
+        With the first reason.
+    """
+    reason = f"see {log}"
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if found := _EPISODE.search(line):
+                reason = found[0]
+                break
+    return RolloutError(
+        f"every episode of {what} failed and was left out (agent.failed_episodes: drop); "
+        f"the first: {reason}"
     )
 
 

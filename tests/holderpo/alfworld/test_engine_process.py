@@ -229,6 +229,19 @@ def test_a_limit_is_seconds_above_0_and_not_endless(name, value):
         EngineSettings(**{name: value})
 
 
+@pytest.mark.parametrize(("name", "value"), [("fast", "no"), ("fast", 1), ("cache_folder", 3)])
+def test_a_field_of_another_kind_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name}: {value!r}; give"):
+        EngineSettings(**{name: value})
+
+
+def test_all_wrong_fields_are_named_at_once():
+    with pytest.raises(ValueError, match="step_seconds") as raised:
+        EngineSettings(step_seconds=0, reset_seconds=True, fast=None)
+    fields = [line.partition(":")[0] for line in str(raised.value).splitlines()]
+    assert fields == ["step_seconds", "reset_seconds", "fast"]
+
+
 @pytest.mark.slow
 def test_memory_is_flat_over_2000_resets(process, generated_games):
     files = list(generated_games.values())

@@ -75,6 +75,8 @@ class Rollout:
     async def generate(self, request_id, prompt_ids, sampling_params):
         self.asked.append((request_id, prompt_ids, sampling_params))
         text = self.answers[len(self.asked) - 1]
+        if isinstance(text, Exception):
+            raise text
         if text is None:
             await asyncio.sleep(60)
         tokens = [ord(character) for character in text] + [END_ID]
@@ -209,4 +211,12 @@ def test_an_episode_that_does_not_end_meets_its_limit(monkeypatch, model, game, 
     group = InProcessGroup()
     assert Rollout(monkeypatch, model, group, answers, agent=agent).run(game) == []
     assert "prompt abc, episode 2, game train/one: failed after 1 turns: not over" in caplog.text
+    assert group.open == 0
+
+
+def test_a_limit_of_something_else_is_not_taken_for_the_episodes(monkeypatch, model, game):
+    group = InProcessGroup()
+    rollout = Rollout(monkeypatch, model, group, [TimeoutError("of the model's server")])
+    with pytest.raises(TimeoutError, match="of the model's server"):
+        rollout.run(game)
     assert group.open == 0

@@ -36,8 +36,13 @@ def test_what_does_not_fit_is_refused_with_what_would(settings, free_cpus, messa
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("num_workers", 0), ("cpus_per_worker", 0), ("max_restarts", -1), ("stall_seconds", 0)],
+    [
+        *[("num_workers", value) for value in (0, "abc", 1.5, True)],
+        *[("cpus_per_worker", value) for value in (0, float("inf"), "1", None)],
+        *[("max_restarts", value) for value in (-1, 0.5, None)],
+        *[("stall_seconds", value) for value in (0, float("nan"), True)],
+    ],
 )
 def test_a_setting_out_of_range_is_named(field, value):
-    with pytest.raises(ValueError, match=f"{field}: {value}; give"):
+    with pytest.raises(ValueError, match=f"^{field}: {value!r}; give"):
         EnvironmentSettings(**{field: value})

@@ -1,34 +1,18 @@
-"""A group's view of one worker, with a handle that dies as Ray's do."""
+"""A group's view of its workers, with handles that answer as Ray's do."""
 
-import asyncio
 from types import SimpleNamespace
 
-import pytest
-from ray.exceptions import RayActorError
-
-from recipe.holderpo.alfworld import environment_group
-from recipe.holderpo.alfworld.environment_group import _Worker
+from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
+from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
 
 
-def test_a_death_counts_once_whoever_meets_the_new_process_first(monkeypatch):
-    monkeypatch.setattr(environment_group, "_LOOK_SECONDS", 0.02)
-    pids = iter([1, 2])
+def handle(name):
+    return SimpleNamespace(_actor_id=name.encode())
 
-    async def ping():
-        return next(pids, 2)
 
-    async def step():
-        await asyncio.sleep(0.2)
-        raise RayActorError
-
-    handle = SimpleNamespace(ping=SimpleNamespace(remote=ping), step=SimpleNamespace(remote=step))
-
-    async def call():
-        worker = _Worker(handle, stall_seconds=5)
-        with pytest.raises(RayActorError):
-            await worker.call("step")
-        for _ in range(2):
-            await worker.comes_back()
-        return worker.num_deaths
-
-    assert asyncio.run(call()) == 1
+def test_groups_of_a_process_look_after_a_worker_together():
+    one, other = (
+        EnvironmentGroup([handle("a"), handle(name)], EnvironmentSettings()) for name in "bc"
+    )
+    assert one.workers[0] is other.workers[0]
+    assert one.workers[1] is not other.workers[1]

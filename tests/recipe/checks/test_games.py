@@ -5,7 +5,7 @@ import json
 import pytest
 
 from recipe.holderpo.checks import machine
-from recipe.holderpo.checks.agent import agent_problems
+from recipe.holderpo.checks.agent import agent_problems, agent_warnings
 from recipe.holderpo.checks.batches import batch_size_problems
 from recipe.holderpo.checks.games import games_lines, look_at_games
 from recipe.holderpo.checks.machine import cluster_problems, machine_problems
@@ -121,6 +121,12 @@ def test_odd_sets_warn(folder):
         ("+agent.maxsteps=3", "agent.maxsteps: unknown; give one of max_steps"),
         ("agent=3", "agent: 3; give settings"),
         ("agent.environment.num_workers=0", "agent.environment.num_workers: 0; give 1 or more"),
+        ("agent.environment.num_workers=abc", "agent.environment.num_workers: 'abc'; give 1 or"),
+        ("agent.environment.engine.fast='no'", "agent.environment.engine.fast: 'no'; give true"),
+        (
+            "algorithm.filter_groups.enable=true",
+            "algorithm.filter_groups.enable: true with agent.failed_episodes drop; verl ends",
+        ),
         (
             "agent.prompt.first_template='{observation}'",
             "agent.prompt.first_template: lacks {actions}; add it",
@@ -138,6 +144,32 @@ def test_settings_under_which_no_episode_can_be_played_are_refused(overrides, ex
 def test_settings_of_the_experiments_are_right(overrides):
     assert list(agent_problems(composed(REAL, overrides))) == []
     assert list(agent_problems(composed("demo"))) == []
+
+
+def test_groups_are_filtered_where_every_episode_has_a_row():
+    overrides = ["algorithm.filter_groups.enable=true", "agent.failed_episodes=zero"]
+    assert list(agent_problems(composed(REAL, overrides))) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["no_progress_seconds=1200"], "agent.episode_seconds: 1200, and no_progress_seconds is"),
+        (["method=verl_geo_mean"], "actor_rollout_ref.actor.policy_loss.loss_mode: 'geo_mean' di"),
+        (["p=reward"], "p: reward_high is 1, the reward of a right answer, and an episode that"),
+        (["p=sign_matched", "p@p.negative=reward"], "p: reward_high is 1, the reward of a right"),
+    ],
+)
+def test_what_nobody_would_expect_is_warned_of(overrides, expected):
+    (warning,) = agent_warnings(composed(REAL, overrides))
+    assert warning.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["p=reward", "p.reward_high=8"], ["p=reward", "agent.reward.success=1"]]
+)
+def test_there_is_nothing_to_warn_of(overrides):
+    assert list(agent_warnings(composed(REAL, overrides))) == []
 
 
 def test_games_without_an_agent_are_refused():

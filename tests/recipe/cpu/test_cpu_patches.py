@@ -66,6 +66,14 @@ def test_vllm_forks_only_on_the_cpu_platform_with_shortcuts(answers):
     assert answers["cpu without shortcuts"]["start_method"] == "ok spawn"
 
 
+def test_log_probs_of_all_tokens_together_are_those_one_by_one(answers):
+    by_verl, calls = answers["stock"]["log_probs"].rsplit(" ", 1)
+    assert by_verl.startswith("ok ")
+    assert calls == "50", "one for each token"
+    assert answers["cpu"]["log_probs"] == f"{by_verl} 1"
+    assert answers["cpu without shortcuts"]["log_probs"] == f"{by_verl} 50"
+
+
 def test_the_platform_is_never_auto_detected(answers):
     assert answers["stock"]["platform"] == "ok cuda"
     assert answers["cpu"]["platform"] == "ok cpu"

@@ -5,6 +5,7 @@ and each of its questions is asked in a fork of its own.
 """
 
 import functools
+import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -82,7 +83,28 @@ def platform():
     return platform_manager.get_platform().device_name
 
 
-QUESTIONS = (vllm_version, process_group, fsdp_engine, kept_weights, start_method, platform)
+def log_probs():
+    """Digest of values and gradient, and how often logsumexp was called."""
+    import torch
+    from verl.utils.torch_functional import logprobs_from_logits
+
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(50, 30, generator=generator).requires_grad_()
+    found = logprobs_from_logits(logits, torch.randint(30, (50,), generator=generator))
+    (found**2).sum().backward()
+    values = (found.detach(), logits.grad)
+    digest = hashlib.sha256(b"".join(one.numpy().tobytes() for one in values)).hexdigest()
+    nodes, calls = {found.grad_fn}, 0
+    while nodes:
+        calls += sum("Logsumexp" in node.name() for node in nodes)
+        nodes = {child for node in nodes for child, _ in node.next_functions if child is not None}
+    return f"{digest} {calls}"
+
+
+QUESTIONS = (
+    *(vllm_version, process_group, fsdp_engine, kept_weights, start_method, platform),
+    log_probs,
+)
 
 
 def answer(question):
@@ -107,8 +129,10 @@ def main():
     os.environ["VERL_PLATFORM"] = "cpu"
     found["cpu"] = forked(answers)
     os.environ[VARIABLE] = "0"
-    without = forked(functools.partial(answer, start_method))
-    found["cpu without shortcuts"] = {start_method.__name__: without}
+    found["cpu without shortcuts"] = {
+        question.__name__: forked(functools.partial(answer, question))
+        for question in (start_method, log_probs)
+    }
     print(json.dumps(found))
 
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from recipe.holderpo.run.rollout_failures import RolloutError, check_failures, first_error
+from recipe.holderpo.run.rollout_failures import (
+    RolloutError,
+    check_failures,
+    first_error,
+    no_episodes,
+)
 
 # As verl and Ray write it; the second is of another prompt.
 LOG = """\
@@ -52,3 +57,16 @@ def test_a_share_may_fail(tmp_path, num_failed, max_share, is_refused):
             check_failures(num_failed, 8, max_share=max_share, what="step 3", log=log)
     else:
         check_failures(num_failed, 8, max_share=max_share, what="step 3", log=log)
+
+
+def test_the_first_episode_that_failed_gives_the_reason(tmp_path):
+    log = tmp_path / "run.log"
+    log.write_text("all is well\n")
+    assert str(no_episodes("step 3", log)).endswith(f"the first: see {log}")
+    failed = "prompt ab-c, episode {}, game train/a game: failed after 2 turns: not over after 5 s"
+    before = "\x1b[36m(CpuAgentLoopWorker pid=1234)\x1b[0m "
+    log.write_text("".join(f"{before}{failed.format(number)}\n" for number in (4, 5)))
+    assert str(no_episodes("step 3", log)) == (
+        "every episode of step 3 failed and was left out (agent.failed_episodes: drop); "
+        f"the first: {failed.format(4)}"
+    )

@@ -1,4 +1,4 @@
-"""Changes of upstream code that save processes, imports and messages.
+"""Changes of upstream code that save processes, imports, messages and small operations.
 
 Each names the upstream it is for and refuses others, as those of ``recipe.holderpo.cpu.patches``.
 """
@@ -10,6 +10,8 @@ import multiprocessing
 from types import ModuleType
 from typing import Any
 
+import torch
+from torch import Tensor
 from wrapt import register_post_import_hook
 
 from recipe.holderpo.cpu.patches import require
@@ -23,6 +25,7 @@ def apply() -> None:
     register_post_import_hook(route_without_actor, "verl.workers.rollout.router")
     register_post_import_hook(fork_vllm_processes, "vllm.utils.system_utils")
     register_post_import_hook(name_forked_processes, "vllm.utils.system_utils")
+    register_post_import_hook(take_tokens_together, "verl.utils.torch_functional")
 
 
 def fork_vllm_processes(system_utils: ModuleType) -> None:
@@ -84,3 +87,22 @@ def route_without_actor(router: ModuleType) -> None:
         return LocalRouter(*next(iter(servers.items())))
 
     setattr(router, original.__name__, get_router_handle)
+
+
+def take_tokens_together(torch_functional: ModuleType) -> None:
+    """Take the log-probabilities of all tokens at once; they are the same, bit by bit.
+
+    Reason: verl 0.9.1 (``verl.utils.torch_functional``), without flash-attn's cross-entropy, calls
+    ``logsumexp`` for each row of the logits to save memory, and without flash-attn a row is a
+    token: thousands of small operations, a third of an update of a tiny model.
+    """
+    original = require(torch_functional, "logprobs_from_logits_v2")
+
+    def logprobs_from_logits_v2(logits: Tensor, labels: Tensor) -> Tensor:
+        if logits.dtype not in (torch.float32, torch.float64):
+            answer: Tensor = original(logits, labels)
+            return answer
+        chosen = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+        return chosen - logits.logsumexp(-1)
+
+    setattr(torch_functional, original.__name__, logprobs_from_logits_v2)
