@@ -17,6 +17,8 @@ from holderpo.whole_files import write_whole
 SETTINGS_FILE = "evaluation.json"
 # Where a model or games lie does not matter; what tells them apart does.
 UNCOMPARED = ("model.path", "games.path")
+# Of a value; a digest needs no more to be told from another.
+_MOST_CHARACTERS = 20
 # Who has played: what another evaluation is compared for.
 _WHOSE = ("model.", "episodes.policy")
 
@@ -94,7 +96,11 @@ def settings_differences(folder: Path, settings: Mapping[str, Any]) -> list[str]
         differences = _differences(present, settings)
     except (OSError, ValueError, AttributeError):
         return [f"{SETTINGS_FILE} is missing or broken"]
-    return [f"{name} is {value!r}" for name, value, _ in differences if not name.startswith(_WHOSE)]
+    return [
+        f"{name} is {str(value)[:_MOST_CHARACTERS]}"
+        for name, value, _ in differences
+        if not name.startswith(_WHOSE)
+    ]
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

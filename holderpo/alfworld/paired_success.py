@@ -54,16 +54,12 @@ def paired_differences(
         after: episodes of this one.
 
     Returns:
-        All games, then each type of task that there is. Failed episodes count nowhere.
-
-    Raises:
-        ValueError: if they have no game in common, by its content.
+        All games, then each type of task that there is; nothing if they have no game in common, by
+        its content. Failed episodes count nowhere.
     """
     shares = [_share_won(records) for records in (before, after)]
     common = sorted(shares[0].keys() & shares[1].keys())
-    if not common:
-        raise ValueError("the two evaluations have no game in common")
-    groups = {ALL: common}
+    groups = {ALL: common} if common else {}
     for task_type, name in TASK_TYPES.items():
         if of_type := [game for game in common if game[0] == task_type]:
             groups[name] = of_type

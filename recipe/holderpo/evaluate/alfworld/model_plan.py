@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,9 @@ class ModelPlan:
     def settings(self) -> dict[str, Any]:
         """What makes its turns; see :mod:`holderpo.records_folder`."""
         prompts, actions = self.texts.prompts, self.texts.actions
-        texts = "\0".join([prompts.first, prompts.later, self.tokenizer.chat_template])
+        texts = [prompts.first, prompts.later, self.tokenizer.chat_template]
+        if given := self.texts.chat_template:
+            texts.append(json.dumps(given, sort_keys=True))
         return {
             "model": self.model.identity(),
             "engine": {
@@ -65,7 +68,7 @@ class ModelPlan:
             },
             "turns": {
                 "history_length": prompts.history_length,
-                "templates_sha256": hashlib.sha256(texts.encode()).hexdigest(),
+                "templates_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
                 "strictness": actions.strictness,
                 "accepts_other_wording": actions.accepts_other_wording,
                 "temperature": self.sampling.temperature,
@@ -145,8 +148,8 @@ def model_notes(arguments: argparse.Namespace, model: ModelPlan) -> Iterator[str
     Yields:
         A sentence each.
     """
-    if model.texts.source is not None:
-        yield f"What the model is told, and how it is read: {model.texts.source}."
+    source = model.texts.source or "the reference's"
+    yield f"What the model is told, and how it is read: {source}."
     room = model.context - model.sampling.max_tokens
     yield (
         f"A prompt may have {room} tokens (context of {model.context} less --max-tokens); an "

@@ -80,8 +80,9 @@ class PanelPlan:
         }
 
     def differences(self, records: Iterable[EpisodeRecord]) -> tuple[PairedDifference, ...]:
-        """Success against that of the earlier evaluation; none if there is none."""
-        if self.earlier is None:
+        """Success against that of the earlier evaluation; none without one, or a common game."""
+        played = [record for record in records if not record.failed]
+        if self.earlier is None or not played:
             return ()
         return paired_differences(self.earlier.values(), records)
 
@@ -132,7 +133,7 @@ def make_panel_plan(arguments: argparse.Namespace) -> PanelPlan:
             games = _chosen(manifest, task_types, arguments.limit_games)
         except ValueError as error:
             problems += [f"--{line}" for line in str(error).splitlines()]
-    earlier = _earlier(arguments.against, games, problems)
+    earlier = _earlier(arguments.against, arguments.out, games, problems)
     model, device = None, ""
     if not _has_no_model(arguments):
         try:
@@ -245,10 +246,13 @@ def _chosen(
 
 
 def _earlier(
-    folder: Path | None, games: Iterable[NumberedGame], problems: list[str]
+    folder: Path | None, out: Path | None, games: Iterable[NumberedGame], problems: list[str]
 ) -> Episodes | None:
     """The episodes of another evaluation, if it has played any of these games."""
     if folder is None:
+        return None
+    if out is not None and folder.resolve() == out.resolve():
+        problems.append(f"--against: {folder} is --out itself; give that of another evaluation")
         return None
     try:
         episodes = read_episodes(folder / EPISODES_FILE)

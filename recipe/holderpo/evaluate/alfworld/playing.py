@@ -141,6 +141,7 @@ def _model_policy(plan: PanelPlan, model: ModelPlan) -> Iterator[AskModel]:
             sampling=model.sampling,
             context=model.context,
             prompts=model.texts.prompts,
+            chat_template=model.texts.chat_template,
             actions=model.texts.actions,
         )
     finally:

@@ -110,13 +110,20 @@ def test_a_model_is_told_what_a_file_says(run, model, tmp_path):
 def test_the_model_of_a_run_is_told_what_the_run_told_it(run, model, tmp_path):
     place = tmp_path / "run" / "checkpoints" / "global_step_3" / "actor" / "huggingface"
     shutil.copytree(model, place)
-    config = {"agent": {"prompt": read_yaml(TINY, []), "actions": {"strictness": "lenient"}}}
+    prompt = read_yaml(TINY, []) | {"history_length": "${turns}"}
+    config = {"agent": {"prompt": prompt, "actions": {"strictness": "lenient"}}, "turns": 3}
     (tmp_path / "run" / "config.yaml").write_text(json.dumps(config))
+    (tmp_path / "run" / "metrics.jsonl").touch()
     status, _, answers = run("--device", "cpu", policy=place)
     assert status == 0
     assert first_prompt(answers).startswith("-= Welcome to TextWorld, ALFRED! =-")
     turns = numbers_of(tmp_path / "out")["settings"]["turns"]
     assert (turns["strictness"], turns["accepts_other_wording"]) == ("lenient", True)
+    assert turns["history_length"] == 3
+    # However the checkpoint is named.
+    (tmp_path / "best").symlink_to(place)
+    _, _, answers = run("--device", "cpu", policy=tmp_path / "best", out="best")
+    assert first_prompt(answers).startswith("-= Welcome to TextWorld, ALFRED! =-")
     # What is given counts more, and a run without an agent says nothing.
     run("--device", "cpu", "--strictness", "strict", policy=place, out="strict")
     assert numbers_of(tmp_path / "strict")["settings"]["turns"]["strictness"] == "strict"
@@ -131,6 +138,11 @@ def test_the_model_of_a_run_is_told_what_the_run_told_it(run, model, tmp_path):
         ("first_template: hello\n", "first_template: lacks"),
         ("history: 3\n", "unexpected keyword argument 'history'"),
         ("[1, 2]\n", "give a file of configs/turn_prompt"),
+        ("{}\n", "holds no messages itself"),
+        ("defaults: [alfworld]\nagent: {}\n", "holds no messages itself"),
+        ("agent: {max_steps: 3}\n", "agent.prompt is missing"),
+        ("agent: {prompt: 3}\n", "agent.prompt is 3, not a section"),
+        ("agent: {prompt: {history_length: '${none}'}}\n", "Interpolation key 'none' not found"),
         (None, "give a file of configs/turn_prompt"),
     ],
 )
@@ -144,7 +156,7 @@ def test_a_wrong_file_of_prompts_is_named(run, model, tmp_path, capsys, text, ex
     assert expected in shown
 
 
-def test_two_evaluations_are_compared_in_the_games_of_both(run, tmp_path, capsys):
+def test_two_evaluations_are_compared_in_the_games_of_both(run, manifest, tmp_path, capsys):
     assert run("--limit-games", "4", out="before")[0] == 0
     against = ["--against", str(tmp_path / "before"), "--max-steps", "50"]
     assert run(*against, policy="expert", out="after")[0] == 0
@@ -155,6 +167,12 @@ def test_two_evaluations_are_compared_in_the_games_of_both(run, tmp_path, capsys
     report = (tmp_path / "after/report.md").read_text()
     assert "## Against the other evaluation" in report
     assert f"- Against {tmp_path / 'before'}, where episodes.max_steps is 6." in report
+
+    broken = InProcessGroup(broken=[manifest.file(one) for one in manifest.games])
+    assert run(*against, group=broken, out="failed")[0] == 1
+    assert numbers_of(tmp_path / "failed")["differences"] == {}
+    assert run(*against, out="before")[0] == 2
+    assert "is --out itself" in capsys.readouterr().err
 
     assert run("--against", str(tmp_path / "nowhere"), out="other")[0] == 2
     assert f"--against: {tmp_path / 'nowhere'} has no episode of these" in capsys.readouterr().err
