@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from holderpo.alfworld.actions import ActionSettings
 from holderpo.benchmarks.panels import Sampling
 from recipe.holderpo.evaluate.alfworld.turn_texts import TurnTexts, turn_texts
 from recipe.holderpo.evaluate.engine_options import choose_dtype, load_tokenizer, longest_context
@@ -69,8 +70,7 @@ class ModelPlan:
             "turns": {
                 "history_length": prompts.history_length,
                 "templates_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
-                "strictness": actions.strictness,
-                "accepts_other_wording": actions.accepts_other_wording,
+                "strictness": _reading(actions),
                 "temperature": self.sampling.temperature,
                 "max_tokens": self.sampling.max_tokens,
             },
@@ -159,6 +159,14 @@ def model_notes(arguments: argparse.Namespace, model: ModelPlan) -> Iterator[str
         yield f"--passes {arguments.passes}: all answers are greedy, so the passes are alike."
     if model.device != CUDA and arguments.batch_invariant:
         yield "--batch-invariant has no effect on a CPU."
+
+
+def _reading(actions: ActionSettings) -> str:
+    """How actions are read; the wording is named where it is not what the level does by itself."""
+    level = actions.strictness
+    if actions.accepts_other_wording == ActionSettings(level).accepts_other_wording:
+        return level
+    return f"{level}, {'with' if actions.accepts_other_wording else 'without'} other wording"
 
 
 def _given(arguments: argparse.Namespace, name: str) -> Any:
