@@ -150,11 +150,13 @@ class HolderTrainerMixin(_Trainer):
         return num_failed
 
     def _no_episodes(self, buffer: ReplayBuffer, partition: str, begin: int) -> RolloutError:
-        """That every episode of a round was left out, or its prompts have failed."""
-        if buffer.failure_keys[partition]:
-            # More may fail than there are; what has raised is the cause.
-            self._check_failures(buffer, partition, num_prompts=0)
-        return no_episodes(self._round_name(partition), self.log_path, begin=begin)
+        """That nothing is left of a round."""
+        return no_episodes(
+            self._round_name(partition),
+            self.log_path,
+            begin=begin,
+            num_failed=len(buffer.failure_keys[partition]),
+        )
 
     def _round_name(self, partition: str) -> str:
         return f"{'the validation after ' * (partition == 'val')}step {self.global_steps}"
