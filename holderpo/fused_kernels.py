@@ -21,7 +21,15 @@ LOG_RHO = tl.constexpr(6)
 MEAN = tl.constexpr(7)
 HELD_HIGH = tl.constexpr(8)
 HELD_LOW = tl.constexpr(9)
-NUM_NUMBERS = 10
+CLIP_SHARE = tl.constexpr(10)
+DUAL_SHARE = tl.constexpr(11)
+LOG_RATIO_SUM = tl.constexpr(12)
+NUM_TOKENS = tl.constexpr(13)
+HAS_TOKENS = tl.constexpr(14)
+IS_UNEVEN = tl.constexpr(15)
+NUM_NUMBERS = 16
+# Those whose sums over the rows are `holderpo.objective.TOTALS`, from here to the end.
+FIRST_TOTAL = CLIP_SHARE.value
 # Those that are statistics, by their names in `holderpo.objective.Statistics`.
 NUMBERS_BY_NAME = {
     "advantage": ADVANTAGE.value,
@@ -29,6 +37,8 @@ NUMBERS_BY_NAME = {
     "mean_log_ratio": MEAN.value,
     "held_high": HELD_HIGH.value,
     "held_low": HELD_LOW.value,
+    "clip_share": CLIP_SHARE.value,
+    "dual_share": DUAL_SHARE.value,
 }
 # Rows of its table of flags, by the same names.
 FLAG_NAMES = ("clipped_high", "clipped_low", "clipped_dual", "saturated", "uneven")
@@ -219,6 +229,11 @@ def surrogate_kernel(
     rho = tl.where(high, ratio_high, tl.where(low, ratio_low, rho))
     rho = tl.where(dual, ratio_dual, rho)
 
+    held_high = (tl.sum(num_high, 0) / num_float).to(tl.float32)
+    held_low = (tl.sum(num_low, 0) / num_float).to(tl.float32)
+    # A single token of a negative advantage is held from above by the dual clip alone.
+    held_dual = tl.where((advantage < 0) & (LEVEL == TOKEN_LEVEL), held_high, 0.0)
+    is_uneven = tl.sum(num_uneven, 0) > 0
     numbers += row
     tl.store(numbers + LOSS * num_rows, (rho * scale).to(tl.float32))
     tl.store(numbers + SLOPE * num_rows, slope.to(tl.float32))
@@ -228,14 +243,22 @@ def surrogate_kernel(
     tl.store(numbers + ADVANTAGE * num_rows, advantage)
     tl.store(numbers + LOG_RHO * num_rows, log_rho)
     tl.store(numbers + MEAN * num_rows, free_mean.to(tl.float32))
-    tl.store(numbers + HELD_HIGH * num_rows, (tl.sum(num_high, 0) / num_float).to(tl.float32))
-    tl.store(numbers + HELD_LOW * num_rows, (tl.sum(num_low, 0) / num_float).to(tl.float32))
+    tl.store(numbers + HELD_HIGH * num_rows, held_high)
+    tl.store(numbers + HELD_LOW * num_rows, held_low)
+    tl.store(
+        numbers + CLIP_SHARE * num_rows, tl.where(high | low, 1.0, held_high + held_low - held_dual)
+    )
+    tl.store(numbers + DUAL_SHARE * num_rows, tl.where(dual, 1.0, held_dual))
+    tl.store(numbers + LOG_RATIO_SUM * num_rows, tl.sum(free_sum, 0))
+    tl.store(numbers + NUM_TOKENS * num_rows, num.to(tl.float32))
+    tl.store(numbers + HAS_TOKENS * num_rows, (num > 0).to(tl.float32))
+    tl.store(numbers + IS_UNEVEN * num_rows, is_uneven.to(tl.float32))
     flags += row
     tl.store(flags + 0 * num_rows, high.to(tl.uint8))
     tl.store(flags + 1 * num_rows, low.to(tl.uint8))
     tl.store(flags + 2 * num_rows, dual.to(tl.uint8))
     tl.store(flags + 3 * num_rows, (is_above & ~(high | dual)).to(tl.uint8))
-    tl.store(flags + 4 * num_rows, (tl.sum(num_uneven, 0) > 0).to(tl.uint8))
+    tl.store(flags + 4 * num_rows, is_uneven.to(tl.uint8))
 
 
 @triton.jit

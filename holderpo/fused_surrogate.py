@@ -19,6 +19,7 @@ from torch import Tensor
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _BLOCK = 2048
+_TOKENS_OF_A_WARP = 128
 
 
 class RatioBounds(NamedTuple):
@@ -91,6 +92,7 @@ def fused_surrogate(
         sequence_weights, level, bounds,
     )  # fmt: skip
     statistics = {name: numbers[place] for name, place in kernels.NUMBERS_BY_NAME.items()}
+    statistics["totals"] = numbers[kernels.FIRST_TOTAL :].sum(-1)
     return loss, statistics | dict(zip(kernels.FLAG_NAMES, flags, strict=True))
 
 
@@ -196,7 +198,7 @@ class _FusedSurrogate(torch.autograd.Function):
 def _block_of(num_tokens: int) -> tuple[int, int]:
     """Tokens that are worked on at once, a power of two, and the warps that do so."""
     block = min(_BLOCK, max(128, 2 ** math.ceil(math.log2(num_tokens))))
-    return block, max(1, block // 256)
+    return block, max(1, block // _TOKENS_OF_A_WARP)
 
 
 def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -34,6 +34,9 @@ TOKEN = "token"
 TOKEN_THEN_SEQUENCE = "token_then_sequence"
 CLIP_LEVELS = (SEQUENCE, TOKEN, TOKEN_THEN_SEQUENCE)
 
+# Sums from which the mean clip fractions and the mean log-ratio of many batches are made.
+TOTALS = ("clip_share", "dual_share", "log_ratio", "num_tokens", "num_responses", "num_uneven")
+
 Aggregate = Callable[[Tensor, Tensor, "float | Tensor"], Tensor]
 
 
@@ -47,7 +50,7 @@ class ClipRange(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What happened to each sequence, without gradient; all (B,)."""
+    """What happened to each sequence, without gradient; (B,) but for the totals."""
 
     log_rho: Tensor
     """Log of the aggregated ratio, nats; with token clipping, of the clipped ratios."""
@@ -65,8 +68,14 @@ class Statistics(NamedTuple):
     """bool: zeroed because the ratio passed dual_clip with a negative advantage."""
     saturated: Tensor
     """bool: log_rho was above MAX_LOG_RHO, nothing else bounded it, and it was held there."""
+    clip_share: Tensor
+    """Share of the response whose gradient the clip range took, in [0, 1]."""
+    dual_share: Tensor
+    """Share of the response whose gradient the dual clip took, in [0, 1]."""
     advantage: Tensor
     """The response's one advantage; 0 for a row without tokens."""
+    totals: Tensor
+    """(6,) sums over the sequences of what ``TOTALS`` names."""
     uneven: Tensor
     """bool: its advantages are not one number; only where the check was left to the caller."""
 
@@ -191,6 +200,11 @@ def clipped_surrogate(
     if sequence_weights is not None:
         weights_B = _check_weights(sequence_weights, advantage_B)
         loss_B = loss_B * torch.where(mask_BT.any(-1), weights_B, 0)
+    held_dual_B = torch.where((advantage_B < 0) & (clip_level == TOKEN), mean.held_high, 0)
+    held_B = mean.held_high + mean.held_low - held_dual_B
+    clip_share_B = torch.where(high_B | low_B, 1.0, held_B)
+    dual_share_B = torch.where(dual_B, 1.0, held_dual_B)
+    count_B = mask_BT.sum(-1)
     statistics = Statistics(
         log_rho=log_rho_B.detach(),
         mean_log_ratio=mean.mean_log_ratio,
@@ -200,7 +214,19 @@ def clipped_surrogate(
         clipped_low=low_B,
         clipped_dual=dual_B,
         saturated=saturated_B,
+        clip_share=clip_share_B,
+        dual_share=dual_share_B,
         advantage=advantage_B,
+        totals=torch.stack(
+            [
+                clip_share_B.sum(),
+                dual_share_B.sum(),
+                (mean.mean_log_ratio * count_B).sum(),
+                count_B.sum(),
+                (count_B > 0).sum(),
+                torch.zeros_like(count_B).sum(),
+            ]
+        ),
         uneven=torch.zeros_like(high_B),
     )
     return Surrogate(loss_B, statistics)

@@ -229,8 +229,12 @@ class _Order(NamedTuple):
     def of(p: float | Tensor, values: Tensor) -> _Order:
         num_rows = values.shape[0]
         check_orders(p, num_rows)
-        order = torch.as_tensor(p, dtype=compute_dtype(values.dtype), device=values.device).detach()
-        order = order.expand(num_rows)
+        dtype, device = compute_dtype(values.dtype), values.device
+        if isinstance(p, Tensor):
+            order = p.detach().to(device, dtype).expand(num_rows)
+        else:
+            # Filled in on the device: a number that is sent there would be waited for.
+            order = torch.full((num_rows,), p, dtype=dtype, device=device)
         # A number is looked at on the host: a GPU need not be waited for.
         numbers = torch.tensor([p], dtype=torch.float64) if isinstance(p, int | float) else order
         if torch.isnan(numbers).any():
