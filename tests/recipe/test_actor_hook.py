@@ -3,6 +3,9 @@
 import math
 import pickle
 import threading
+import warnings
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -405,3 +408,27 @@ def test_a_sign_without_responses_has_no_statistics():
     assert statistics.negative.ess_frac is None
     assert statistics.positive.ess_frac == 0.9
     assert statistics.reward_mean is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("p", [2.0, OrderBySign(UniformOrder(1.0), UniformOrder(-1.0))], ids=str)
+def test_all_metrics_cost_one_wait_for_the_gpu(p):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    output, data, _, _ = micro_batch(torch.arange(NUM_ROWS), p=p)
+    output, data = {"log_probs": output["log_probs"].cuda()}, data.to("cuda")
+    loss = hook()
+    loss(output, data)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            loss(output, data)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [Path(each.filename).name for each in found if "synchroniz" in str(each.message)]
+    ours = Counter(
+        name for name in waits if not name.startswith(("padding", "functional", "utils"))
+    )
+    # verl waits where it fills up the rows, and for its pg_loss (utils.py).
+    assert ours == {"actor_hook.py": 1}
