@@ -154,26 +154,35 @@ class _Readings:
         self, values: dict[str, Tensor], among: Tensor, scale: float | Tensor, ending: str = ""
     ) -> None:
         """Sums of (rows,) over some rows, times ``scale``."""
-        self._kinds |= {name + ending: AggregationType.SUM for name in values}
+        for name in values:
+            self._name(name + ending, AggregationType.SUM)
         table = torch.stack([column.double() for column in values.values()])
         self._values.append(torch.where(among, table, 0).sum(-1) * scale)
 
     def add_extreme(self, name: str, kind: str, is_row: Tensor, values: Tensor) -> None:
         """The smallest or the largest of (rows,)."""
-        self._kinds[name] = AggregationType[kind]
+        self._name(name, AggregationType[kind])
         outside = torch.inf if kind == "MIN" else -torch.inf
         of_rows = torch.where(is_row, values, outside)
         extreme = of_rows.min() if kind == "MIN" else of_rows.max()
         self._values.append(extreme.unsqueeze(0))
 
+    def _name(self, name: str, kind: AggregationType) -> None:
+        # Names and numbers belong together by their places.
+        assert name not in self._kinds, name
+        self._kinds[name] = kind
+
     def read(self, call: LossCall) -> dict[str, Metric]:
         """The metrics, the loss's own among them."""
         unread = [] if call.rows is None else [call.unread()]
         numbers = torch.cat([values.double() for values in self._values + unread]).tolist()
-        found = dict(zip(self._kinds, numbers, strict=False))
-        metrics = {name: Metric(self._kinds[name], value) for name, value in found.items()}
+        named, rest = numbers[: len(self._kinds)], numbers[len(self._kinds) :]
+        metrics = {
+            name: Metric(kind, value)
+            for (name, kind), value in zip(self._kinds.items(), named, strict=True)
+        }
         if unread:
-            own = call.own_metrics(numbers[len(found) :])
+            own = call.own_metrics(rest)
             # As verl reduces those of its own losses.
             metrics |= {name: Metric(AggregationType.MEAN, value) for name, value in own.items()}
         return metrics

@@ -194,10 +194,11 @@ class LossCall:
             ValueError: if advantages or weights vary along a response, which nobody could look at
                 before the device was waited for.
         """
-        totals = dict(zip(TOTALS, numbers, strict=False))
+        totals = dict(zip(TOTALS, numbers[: len(TOTALS)], strict=True))
         if totals["num_uneven"] or any(numbers[len(TOTALS) :]):
             assert self.refuse is not None
             self.refuse()
+            raise AssertionError("the check above names what varies")
         num_rows = max(totals["num_responses"], 1)
         return {
             "actor/pg_clipfrac": totals["clip_share"] / num_rows,
@@ -289,7 +290,8 @@ def compute_policy_loss_holder(
     call.refuse = functools.partial(_refuse_uneven, advantages, rollout_is_weights, mask)
     if hooked_call is None:
         return loss, call.own_metrics(call.unread().tolist())
-    call.log_ratio, call.mask = (log_prob - old_log_prob).detach(), mask
+    with torch.no_grad():
+        call.log_ratio, call.mask = log_prob - old_log_prob, mask
     return loss, {}
 
 
