@@ -11,17 +11,24 @@ import triton
 import triton.language as tl
 
 # Rows of the forward kernel's table of numbers.
-LOSS = tl.constexpr(0)
-SLOPE = tl.constexpr(1)
-EXTREME = tl.constexpr(2)
-TOTAL = tl.constexpr(3)
-ORDER = tl.constexpr(4)
-ADVANTAGE = tl.constexpr(5)
-LOG_RHO = tl.constexpr(6)
-MEAN = tl.constexpr(7)
-HELD_HIGH = tl.constexpr(8)
-HELD_LOW = tl.constexpr(9)
-NUM_NUMBERS = 10
+SLOPE = tl.constexpr(0)
+EXTREME = tl.constexpr(1)
+TOTAL = tl.constexpr(2)
+ORDER = tl.constexpr(3)
+ADVANTAGE = tl.constexpr(4)
+LOG_RHO = tl.constexpr(5)
+MEAN = tl.constexpr(6)
+HELD_HIGH = tl.constexpr(7)
+HELD_LOW = tl.constexpr(8)
+CLIP_SHARE = tl.constexpr(9)
+DUAL_SHARE = tl.constexpr(10)
+LOG_RATIO_SUM = tl.constexpr(11)
+NUM_TOKENS = tl.constexpr(12)
+HAS_TOKENS = tl.constexpr(13)
+IS_UNEVEN = tl.constexpr(14)
+NUM_NUMBERS = 15
+# Those whose sums over the rows are `holderpo.objective.TOTALS`, from here to the end.
+FIRST_TOTAL = CLIP_SHARE.value
 # Those that are statistics, by their names in `holderpo.objective.Statistics`.
 NUMBERS_BY_NAME = {
     "advantage": ADVANTAGE.value,
@@ -29,6 +36,8 @@ NUMBERS_BY_NAME = {
     "mean_log_ratio": MEAN.value,
     "held_high": HELD_HIGH.value,
     "held_low": HELD_LOW.value,
+    "clip_share": CLIP_SHARE.value,
+    "dual_share": DUAL_SHARE.value,
 }
 # Rows of its table of flags, by the same names.
 FLAG_NAMES = ("clipped_high", "clipped_low", "clipped_dual", "saturated", "uneven")
@@ -38,6 +47,8 @@ SEQUENCE_LEVEL = tl.constexpr(0)
 TOKEN_LEVEL = tl.constexpr(1)
 
 _TINY = tl.constexpr(1.17549435e-38)
+# Of an order this small nothing is left but the mean: the difference is p var / 2.
+_NO_ORDER = tl.constexpr(1e-20)
 # Up to here the sum of expm1(p * log_ratio) is far from overflow in float32 (exp(88.7)).
 _EXPM1_LIMIT = tl.constexpr(60.0)
 _INFINITY = tl.constexpr(float("inf"))
@@ -84,7 +95,7 @@ def _power(distance, size):
     return tl.exp(distance * tl.where(size == _INFINITY, 1.0, size))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows"])
 def surrogate_kernel(
     log_prob,
     old_log_prob,
@@ -92,6 +103,7 @@ def surrogate_kernel(
     advantages,
     orders,
     weights,
+    loss,
     numbers,
     flags,
     num_rows,
@@ -139,8 +151,7 @@ def surrogate_kernel(
         p = tl.load(orders + row).to(tl.float32)
     else:
         p = tl.where(advantage < 0, p_negative, p_positive)
-    # Denormal orders are 0 to every digit of the result.
-    p = tl.where(tl.abs(p) <= _TINY, 0.0, p)
+    p = tl.where(tl.abs(p) <= _NO_ORDER, 0.0, p)
     sign = tl.where(p < 0, -1.0, 1.0)
     # An order of 0 gives exp(0) for tokens and exp(-inf) for the padding, like every other.
     size = tl.where(p == 0, _TINY, tl.abs(p))
@@ -199,9 +210,9 @@ def surrogate_kernel(
     shortfall = tl.log(total / num_float) / size
     far = sign * (extreme + tl.where(size == _INFINITY, 0.0, shortfall))
     value = tl.where(p == 0, mean, tl.where(is_near & (size != _INFINITY), near, far))
-    value = tl.where(num > 0, value, 0.0)
     # A sum with NaN or an infinity makes every order NaN; so does an order that is NaN.
     value = tl.where((mean - mean == 0) & (p == p), value, float("nan"))
+    value = tl.where(num > 0, value, 0.0)
 
     log_rho = value.to(tl.float32)
     is_whole = LEVEL != TOKEN_LEVEL
@@ -219,8 +230,13 @@ def surrogate_kernel(
     rho = tl.where(high, ratio_high, tl.where(low, ratio_low, rho))
     rho = tl.where(dual, ratio_dual, rho)
 
+    held_high = (tl.sum(num_high, 0) / num_float).to(tl.float32)
+    held_low = (tl.sum(num_low, 0) / num_float).to(tl.float32)
+    # A single token of a negative advantage is held from above by the dual clip alone.
+    held_dual = tl.where((advantage < 0) & (LEVEL == TOKEN_LEVEL), held_high, 0.0)
+    is_uneven = tl.sum(num_uneven, 0) > 0
     numbers += row
-    tl.store(numbers + LOSS * num_rows, (rho * scale).to(tl.float32))
+    tl.store(loss + row, (rho * scale).to(tl.float32))
     tl.store(numbers + SLOPE * num_rows, slope.to(tl.float32))
     tl.store(numbers + EXTREME * num_rows, extreme)
     tl.store(numbers + TOTAL * num_rows, total)
@@ -228,17 +244,25 @@ def surrogate_kernel(
     tl.store(numbers + ADVANTAGE * num_rows, advantage)
     tl.store(numbers + LOG_RHO * num_rows, log_rho)
     tl.store(numbers + MEAN * num_rows, free_mean.to(tl.float32))
-    tl.store(numbers + HELD_HIGH * num_rows, (tl.sum(num_high, 0) / num_float).to(tl.float32))
-    tl.store(numbers + HELD_LOW * num_rows, (tl.sum(num_low, 0) / num_float).to(tl.float32))
+    tl.store(numbers + HELD_HIGH * num_rows, held_high)
+    tl.store(numbers + HELD_LOW * num_rows, held_low)
+    tl.store(
+        numbers + CLIP_SHARE * num_rows, tl.where(high | low, 1.0, held_high + held_low - held_dual)
+    )
+    tl.store(numbers + DUAL_SHARE * num_rows, tl.where(dual, 1.0, held_dual))
+    tl.store(numbers + LOG_RATIO_SUM * num_rows, tl.sum(free_sum, 0))
+    tl.store(numbers + NUM_TOKENS * num_rows, num.to(tl.float32))
+    tl.store(numbers + HAS_TOKENS * num_rows, (num > 0).to(tl.float32))
+    tl.store(numbers + IS_UNEVEN * num_rows, is_uneven.to(tl.float32))
     flags += row
     tl.store(flags + 0 * num_rows, high.to(tl.uint8))
     tl.store(flags + 1 * num_rows, low.to(tl.uint8))
     tl.store(flags + 2 * num_rows, dual.to(tl.uint8))
     tl.store(flags + 3 * num_rows, (is_above & ~(high | dual)).to(tl.uint8))
-    tl.store(flags + 4 * num_rows, (tl.sum(num_uneven, 0) > 0).to(tl.uint8))
+    tl.store(flags + 4 * num_rows, is_uneven.to(tl.uint8))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows"])
 def gradient_kernel(
     log_prob,
     old_log_prob,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _BLOCK = 2048
+_TOKENS_OF_A_WARP = 128
 
 
 class RatioBounds(NamedTuple):
@@ -42,15 +43,49 @@ def can_fuse(log_prob: Tensor, old_log_prob: Tensor) -> bool:
         old_log_prob: likewise.
 
     Returns:
-        True on a GPU with Triton, in single or half precision.
+        True on an NVIDIA GPU where Triton works, in single or half precision. Where it does not
+        work, a warning says why, once.
     """
     is_on_gpu = log_prob.device.type == "cuda" and old_log_prob.device == log_prob.device
-    return is_on_gpu and {log_prob.dtype, old_log_prob.dtype} <= {*_DTYPES} and _has_triton()
+    is_known = {log_prob.dtype, old_log_prob.dtype} <= {*_DTYPES} and torch.version.hip is None
+    return is_on_gpu and is_known and works_on(log_prob.device)
 
 
 @functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+def works_on(device: torch.device) -> bool:
+    """Whether Triton can build and start the kernels: it needs a C compiler and Python's headers.
+
+    Args:
+        device: to start them on.
+
+    Returns:
+        False with a warning that says why.
+    """
+    try:
+        log_prob = torch.zeros((2, 2), device=device, requires_grad=True)
+        with torch.enable_grad():
+            loss, _ = fused_surrogate(
+                log_prob,
+                torch.zeros_like(log_prob, requires_grad=False),
+                torch.ones((2, 2), dtype=torch.bool, device=device),
+                torch.ones(2, device=device),
+                (1.0, 1.0),
+                None,
+                0,
+                RatioBounds(0.8, 1.2, math.inf, 20.0),
+            )
+            loss.sum().backward()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        warnings.warn(
+            f"the fused loss does not work here ({reason}), plain operations take its place: "
+            "install Triton, a C compiler and Python's headers, or set policy_loss.fused=false",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def fused_surrogate(
@@ -76,8 +111,8 @@ def fused_surrogate(
         mask_BT: (B, T) bool.
         advantages: (B,), or (B, T) with one value along each response.
         p: order of the responses with a positive or no advantage and of those with a negative one,
-            or (B,) orders.
-        sequence_weights: (B,) constants; None for 1.
+            or (B,) orders, dense.
+        sequence_weights: (B,), dense constants; None for 1.
         level: place of the clip level in ``holderpo.objective.CLIP_LEVELS``.
         bounds: of the ratios.
 
@@ -86,11 +121,12 @@ def fused_surrogate(
     """
     from holderpo import fused_kernels as kernels
 
-    loss, numbers, flags = _FusedSurrogate.apply(  # type: ignore[no-untyped-call]
+    loss, numbers, flags = _FusedSurrogate.apply(
         _rows(log_prob), _rows(old_log_prob), _rows(mask_BT), _rows(advantages), p,
         sequence_weights, level, bounds,
     )  # fmt: skip
     statistics = {name: numbers[place] for name, place in kernels.NUMBERS_BY_NAME.items()}
+    statistics["totals"] = numbers[kernels.FIRST_TOTAL :].sum(-1)
     return loss, statistics | dict(zip(kernels.FLAG_NAMES, flags, strict=True))
 
 
@@ -119,6 +155,7 @@ class _FusedSurrogate(torch.autograd.Function):
         num_rows, num_tokens = log_prob.shape
         device = log_prob.device
         numbers = torch.empty((kernels.NUM_NUMBERS, num_rows), dtype=torch.float32, device=device)
+        loss = torch.empty(num_rows, dtype=torch.float32, device=device)
         flags = torch.empty((len(kernels.FLAG_NAMES), num_rows), dtype=torch.bool, device=device)
         orders = p.detach() if isinstance(p, Tensor) else None
         positive, negative = (0.0, 0.0) if isinstance(p, Tensor) else p
@@ -132,6 +169,7 @@ class _FusedSurrogate(torch.autograd.Function):
                 advantages,
                 numbers if orders is None else orders,
                 numbers if sequence_weights is None else sequence_weights,
+                loss,
                 numbers,
                 flags.view(torch.uint8),
                 num_rows,
@@ -150,8 +188,8 @@ class _FusedSurrogate(torch.autograd.Function):
                 HAS_WEIGHTS=sequence_weights is not None,
                 BLOCK=block,
                 num_warps=num_warps,
+                enable_fp_fusion=True,
             )
-        loss = numbers[kernels.LOSS.value].clone()
         ctx.save_for_backward(log_prob, old_log_prob, mask_BT, numbers)
         ctx.level, ctx.logs = level, logs
         ctx.mark_non_differentiable(numbers, flags)
@@ -189,6 +227,7 @@ class _FusedSurrogate(torch.autograd.Function):
                 LEVEL=ctx.level,
                 BLOCK=block,
                 num_warps=num_warps,
+                enable_fp_fusion=True,
             )
         return gradient, *nothing
 
@@ -196,7 +235,7 @@ class _FusedSurrogate(torch.autograd.Function):
 def _block_of(num_tokens: int) -> tuple[int, int]:
     """Tokens that are worked on at once, a power of two, and the warps that do so."""
     block = min(_BLOCK, max(128, 2 ** math.ceil(math.log2(num_tokens))))
-    return block, max(1, block // 256)
+    return block, max(1, block // _TOKENS_OF_A_WARP)
 
 
 def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:

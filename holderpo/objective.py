@@ -34,6 +34,9 @@ TOKEN = "token"
 TOKEN_THEN_SEQUENCE = "token_then_sequence"
 CLIP_LEVELS = (SEQUENCE, TOKEN, TOKEN_THEN_SEQUENCE)
 
+# Sums from which the mean clip fractions and the mean log-ratio of many batches are made.
+TOTALS = ("clip_share", "dual_share", "log_ratio", "num_tokens", "num_responses", "num_uneven")
+
 Aggregate = Callable[[Tensor, Tensor, "float | Tensor"], Tensor]
 
 
@@ -47,7 +50,7 @@ class ClipRange(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What happened to each sequence, without gradient; all (B,)."""
+    """What happened to each sequence, without gradient; (B,) but for the totals."""
 
     log_rho: Tensor
     """Log of the aggregated ratio, nats; with token clipping, of the clipped ratios."""
@@ -65,8 +68,14 @@ class Statistics(NamedTuple):
     """bool: zeroed because the ratio passed dual_clip with a negative advantage."""
     saturated: Tensor
     """bool: log_rho was above MAX_LOG_RHO, nothing else bounded it, and it was held there."""
+    clip_share: Tensor
+    """Share of the response whose gradient the clip range took, in [0, 1]."""
+    dual_share: Tensor
+    """Share of the response whose gradient the dual clip took, in [0, 1]."""
     advantage: Tensor
     """The response's one advantage; 0 for a row without tokens."""
+    totals: Tensor
+    """(6,) sums over the sequences of what ``TOTALS`` names."""
     uneven: Tensor
     """bool: its advantages are not one number; only where the check was left to the caller."""
 
@@ -115,7 +124,7 @@ def clipped_surrogate(
         log_prob: (B, T) log-probabilities under the current policy, nats; carries the gradient.
         old_log_prob: (B, T) log-probabilities under the policy that wrote the responses, nats;
             a constant.
-        advantages: (B,), or (B, T) with one value along each response.
+        advantages: (B,), or (B, T) with one value along each response; constants.
         response_mask: (B, T) bool or 0/1.
         p: order of the power mean, in [-inf, +inf]: one number, (B,), or two numbers, that of the
             responses with a positive or no advantage and that of those with a negative one.
@@ -137,7 +146,8 @@ def clipped_surrogate(
         The loss (B,) and per-sequence statistics.
 
     Raises:
-        ValueError: if a clip range, a level or a shape is not as stated, naming it.
+        ValueError: if a clip range, a level or a shape is not as stated, or an order is NaN, naming
+            it; orders in a tensor on a GPU are not looked at, and NaN there gives a loss of NaN.
     """
     _check_clipping(clip_low, clip_high, clip_level, dual_clip)
     mask_BT = as_mask(log_prob, response_mask)
@@ -154,9 +164,10 @@ def clipped_surrogate(
         )
         if check_advantages and surrogate.statistics.uneven.any():
             sequence_advantage(advantages, mask_BT)
+            raise AssertionError("the check above names what varies")
         return surrogate
     dtype = compute_dtype(log_prob.dtype)
-    advantage_B = sequence_advantage(advantages, mask_BT).to(dtype)
+    advantage_B = sequence_advantage(advantages.detach(), mask_BT).to(dtype)
     bounds = token_bounds(
         advantage_B,
         clip_low=clip_low,
@@ -189,8 +200,14 @@ def clipped_surrogate(
         rho_B = torch.where(dual_B, dual_clip, rho_B)
     loss_B = -rho_B * advantage_B
     if sequence_weights is not None:
-        weights_B = _check_weights(sequence_weights, advantage_B)
+        _check_weights(sequence_weights, len(advantage_B))
+        weights_B = sequence_weights.detach().to(dtype)
         loss_B = loss_B * torch.where(mask_BT.any(-1), weights_B, 0)
+    held_dual_B = torch.where((advantage_B < 0) & (clip_level == TOKEN), mean.held_high, 0)
+    held_B = mean.held_high + mean.held_low - held_dual_B
+    clip_share_B = torch.where(high_B | low_B, 1.0, held_B)
+    dual_share_B = torch.where(dual_B, 1.0, held_dual_B)
+    count_B = mask_BT.sum(-1)
     statistics = Statistics(
         log_rho=log_rho_B.detach(),
         mean_log_ratio=mean.mean_log_ratio,
@@ -200,7 +217,19 @@ def clipped_surrogate(
         clipped_low=low_B,
         clipped_dual=dual_B,
         saturated=saturated_B,
+        clip_share=clip_share_B,
+        dual_share=dual_share_B,
         advantage=advantage_B,
+        totals=torch.stack(
+            [
+                clip_share_B.sum(),
+                dual_share_B.sum(),
+                (mean.mean_log_ratio * count_B).sum(),
+                count_B.sum(),
+                (count_B > 0).sum(),
+                torch.zeros_like(count_B).sum(),
+            ]
+        ),
         uneven=torch.zeros_like(high_B),
     )
     return Surrogate(loss_B, statistics)
@@ -221,9 +250,11 @@ def _fused(
     check_old_log_prob(log_prob, old_log_prob)
     _check_advantages_shape(advantages, mask_BT)
     if sequence_weights is not None:
-        sequence_weights = _check_weights(sequence_weights, log_prob[:, 0].float())
+        _check_weights(sequence_weights, num_rows)
+        sequence_weights = sequence_weights.detach().contiguous()
+    for one in p if isinstance(p, tuple) else (p,):
+        check_orders(one, num_rows)
     if not isinstance(p, tuple):
-        check_orders(p, num_rows)
         if isinstance(p, Tensor):
             p = p.to(log_prob.device, torch.float32).expand(num_rows).contiguous()
         else:
@@ -436,10 +467,8 @@ def _check_clipping(
         )
 
 
-def _check_weights(sequence_weights: Tensor, advantage_B: Tensor) -> Tensor:
-    if sequence_weights.shape != advantage_B.shape:
+def _check_weights(sequence_weights: Tensor, num_rows: int) -> None:
+    if sequence_weights.shape != (num_rows,):
         raise ValueError(
-            f"sequence_weights: shape {tuple(sequence_weights.shape)}; "
-            f"give {tuple(advantage_B.shape)}"
+            f"sequence_weights: shape {tuple(sequence_weights.shape)}; give {(num_rows,)}"
         )
-    return sequence_weights.detach().to(advantage_B.dtype)

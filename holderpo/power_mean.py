@@ -67,7 +67,8 @@ def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor
         row without tokens.
 
     Raises:
-        ValueError: if shapes do not fit or an order is NaN.
+        ValueError: if shapes do not fit or an order is NaN; those in a tensor on a GPU are not
+            looked at, and NaN there gives NaN.
     """
     mask_BT = as_mask(log_ratio, mask)
     return _log_power_mean(log_ratio, None, mask_BT, p, None).log_rho
@@ -148,7 +149,8 @@ def token_weights(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
         all 0.
 
     Raises:
-        ValueError: if shapes do not fit or an order is NaN.
+        ValueError: if shapes do not fit or an order is NaN; those in a tensor on a GPU are not
+            looked at, and NaN there gives NaN.
     """
     mask_BT = as_mask(log_ratio, mask)
     order = _Order.of(p, log_ratio)
@@ -229,14 +231,20 @@ class _Order(NamedTuple):
     def of(p: float | Tensor, values: Tensor) -> _Order:
         num_rows = values.shape[0]
         check_orders(p, num_rows)
-        order = torch.as_tensor(p, dtype=compute_dtype(values.dtype), device=values.device).detach()
-        order = order.expand(num_rows)
-        # A number is looked at on the host: a GPU need not be waited for.
-        numbers = torch.tensor([p], dtype=torch.float64) if isinstance(p, int | float) else order
-        if torch.isnan(numbers).any():
-            raise ValueError("p: NaN; give orders in [-inf, +inf]")
+        dtype, device = compute_dtype(values.dtype), values.device
+        if isinstance(p, Tensor):
+            order = p.detach().to(device, dtype).expand(num_rows)
+        else:
+            # Filled in on the device: a number that is sent there would be waited for.
+            order = torch.full((num_rows,), p, dtype=dtype, device=device)
         # Denormal orders are 0 to every digit of the result.
         order = torch.where(order.abs() <= torch.finfo(order.dtype).tiny, 0, order)
+        if isinstance(p, Tensor) and device.type != "cpu":
+            # Looking at them would be to wait for the device: what holds for all is done.
+            return _Order(order, is_zero=False, is_large=True)
+        numbers = order if isinstance(p, Tensor) else torch.tensor([p], dtype=torch.float64)
+        if torch.isnan(numbers).any():
+            raise ValueError("p: NaN; give orders in [-inf, +inf]")
         return _Order(
             order,
             is_zero=bool((numbers == 0).all()),
@@ -328,6 +336,8 @@ def _value(
         low_B = (log_ratio_BT < lower_B1).sum(-1) / count_B.to(mean_B.dtype)
         log_ratio_BT.clamp_(lower_B1, upper_B1)
         mean_B = log_ratio_BT.sum(-1) / count_B
+    # An infinite log-ratio breaks its response at every order, as NaN does.
+    mean_B = torch.where(mean_B.isfinite(), mean_B, math.nan)
     if order.is_zero:
         return mean_B, free_mean_B, high_B, low_B
     is_ordinary_B = order.p_B != 0
@@ -338,7 +348,7 @@ def _value(
     value_B = _around_mean(log_ratio_BT, mask_BT, p_B, mean_B, count_B)
     value_B = torch.where(order.p_B == 0, mean_B, value_B)
     if order.is_large:
-        value_B = torch.where(large_B, value_large_B, value_B)
+        value_B = torch.where(large_B & mean_B.isfinite(), value_large_B, value_B)
     return value_B, free_mean_B, high_B, low_B
 
 

@@ -194,12 +194,12 @@ def order_numbers(order: Order) -> float | tuple[float, float] | None:
         One number, or that of responses with a positive or no advantage and that of those with a
         negative one; None for an order that looks at the responses.
     """
-    if isinstance(order, UniformOrder):
+    # Not of a class derived from one of these, which may look at the responses.
+    if type(order) is UniformOrder:
         return order.p
-    if isinstance(order, OrderBySign):
-        sides = (order.positive, order.negative)
-        if all(isinstance(side, UniformOrder) for side in sides):
-            positive, negative = (side.p for side in sides)  # type: ignore[attr-defined]
+    if type(order) is OrderBySign:
+        positive, negative = (order_numbers(side) for side in (order.positive, order.negative))
+        if isinstance(positive, int | float) and isinstance(negative, int | float):
             return positive if positive == negative else (positive, negative)
     return None
 

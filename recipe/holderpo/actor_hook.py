@@ -45,10 +45,8 @@ from holderpo.objective import TOKEN, token_bounds
 from recipe.holderpo.mini_batches import REAL_ROWS
 from recipe.holderpo.policy_loss import (
     ORDER_KEY,
-    OWN_METRICS,
     LossCall,
     bounds_of,
-    clip_fractions,
     clip_range,
     loss_call,
     loss_settings,
@@ -113,9 +111,13 @@ def _metrics(
     second_moment_orders: Sequence[float],
 ) -> dict[str, Metric]:
     """Global quantities: sums over rows divided by the global batch, and extremes."""
-    padded = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
-    mask = padded["response_mask"].bool()
-    log_ratio = no_padding_2_padding(model_output["log_probs"], data) - padded["old_log_probs"]
+    if call.log_ratio is None or call.mask is None:
+        padded = data.select("response_mask", "old_log_probs").to_padded_tensor()
+        mask = padded["response_mask"].bool()
+        log_prob = no_padding_2_padding(model_output["log_probs"], data)
+        log_ratio = log_prob - padded["old_log_probs"]
+    else:
+        mask, log_ratio = call.mask, call.log_ratio
     is_row = mask.any(-1)
     scale = data["dp_size"] / data["global_batch_size"]
     readings = _Readings()
@@ -127,8 +129,6 @@ def _metrics(
         advantage = call.rows.advantage
         among_sign = {"positive": is_row & (advantage > 0), "negative": is_row & (advantage < 0)}
         means, by_sign = _of_holder_loss(config, call, log_ratio, mask, second_moment_orders)
-        for name, value in zip(OWN_METRICS, call.own_metrics, strict=True):
-            readings.add(name, AggregationType.MEAN, value)
         _add_orders(readings, means[P_MEAN], is_row, advantage)
     broken = nonfinite_rows(log_ratio, mask, call.row_losses)
     # A loss that is broken as a whole says of no response that it is sound.
@@ -150,33 +150,42 @@ class _Readings:
         self._kinds: dict[str, AggregationType] = {}
         self._values: list[Tensor] = []
 
-    def add(self, name: str, kind: AggregationType, value: Tensor) -> None:
-        """One scalar."""
-        self._kinds[name] = kind
-        self._values.append(value.unsqueeze(0))
-
     def add_means(
         self, values: dict[str, Tensor], among: Tensor, scale: float | Tensor, ending: str = ""
     ) -> None:
         """Sums of (rows,) over some rows, times ``scale``."""
-        self._kinds |= {name + ending: AggregationType.SUM for name in values}
+        for name in values:
+            self._name(name + ending, AggregationType.SUM)
         table = torch.stack([column.double() for column in values.values()])
         self._values.append(torch.where(among, table, 0).sum(-1) * scale)
 
     def add_extreme(self, name: str, kind: str, is_row: Tensor, values: Tensor) -> None:
         """The smallest or the largest of (rows,)."""
+        self._name(name, AggregationType[kind])
         outside = torch.inf if kind == "MIN" else -torch.inf
         of_rows = torch.where(is_row, values, outside)
-        self.add(name, AggregationType[kind], of_rows.min() if kind == "MIN" else of_rows.max())
+        extreme = of_rows.min() if kind == "MIN" else of_rows.max()
+        self._values.append(extreme.unsqueeze(0))
+
+    def _name(self, name: str, kind: AggregationType) -> None:
+        # Names and numbers belong together by their places.
+        assert name not in self._kinds, name
+        self._kinds[name] = kind
 
     def read(self, call: LossCall) -> dict[str, Metric]:
-        """The metrics, after the loss's own inputs were looked at."""
-        if call.is_uneven is not None:
-            self.add("", AggregationType.MAX, call.is_uneven)
-        numbers = torch.cat([values.double() for values in self._values]).tolist()
-        found = dict(zip(self._kinds, numbers, strict=True))
-        call.check(bool(found.pop("", False)))
-        return {name: Metric(self._kinds[name], value) for name, value in found.items()}
+        """The metrics, the loss's own among them."""
+        unread = [] if call.rows is None else [call.unread()]
+        numbers = torch.cat([values.double() for values in self._values + unread]).tolist()
+        named, rest = numbers[: len(self._kinds)], numbers[len(self._kinds) :]
+        metrics = {
+            name: Metric(kind, value)
+            for (name, kind), value in zip(self._kinds.items(), named, strict=True)
+        }
+        if unread:
+            own = call.own_metrics(rest)
+            # As verl reduces those of its own losses.
+            metrics |= {name: Metric(AggregationType.MEAN, value) for name, value in own.items()}
+        return metrics
 
 
 def _of_any_loss(rows: RowDiagnostics) -> dict[str, Tensor]:
@@ -208,7 +217,7 @@ def _of_holder_loss(
     means = {
         CLIP_FRAC_HIGH: call.rows.clipped_high,
         CLIP_FRAC_LOW: call.rows.clipped_low,
-        CLIP_FRAC_DUAL: clip_fractions(call.rows, settings.clip_level)[1],
+        CLIP_FRAC_DUAL: call.rows.dual_share,
         TOKEN_HELD_FRAC: call.rows.held_high + call.rows.held_low,
         TOKEN_CLIP_FRAC_HIGH: beyond.high,
         TOKEN_CLIP_FRAC_LOW: beyond.low,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from holderpo.dotted import load_callable
 from holderpo.objective import (
     CLIP_LEVELS,
     SEQUENCE,
-    TOKEN,
+    TOTALS,
     ClipRange,
     Statistics,
     clipped_surrogate,
@@ -36,8 +36,6 @@ from recipe.holderpo.sections import POWER_MEAN
 AGGREGATES = {POWER_MEAN: log_power_mean}
 # Under which the driver puts the round's order into the batch's non-tensor data.
 ORDER_KEY = "holder_order"
-# What verl's own losses report: share clipped, estimate of the KL, share held by the dual clip.
-OWN_METRICS = ("actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower")
 
 
 @dataclass
@@ -166,24 +164,47 @@ class LossCall:
     """Per-sequence statistics of the Hölder loss; None for another loss."""
     row_losses: Tensor | None = None
     """(rows,) loss of each response, without gradient; None for another loss."""
-    own_metrics: Tensor | None = None
-    """Values of ``OWN_METRICS``, left on the device for the hook to read with its own."""
-    is_uneven: Tensor | None = None
-    """bool scalar: advantages or weights vary along a response, which ``refuse`` then names."""
+    log_ratio: Tensor | None = None
+    """(rows, response_len) nats, without gradient; None for another loss."""
+    mask: Tensor | None = None
+    """(rows, response_len) bool; None for another loss."""
+    uneven_weights: Tensor | None = None
+    """(rows,) bool: importance weights that vary along the response; None where there are none."""
     refuse: Callable[[], None] | None = None
     """Raises the error of what is uneven; waits for the device."""
 
-    def check(self, is_uneven: bool) -> None:
-        """Refuse what could not be looked at before the device was waited for.
+    def unread(self) -> Tensor:
+        """What :meth:`own_metrics` wants to know, still on the device; a vector."""
+        assert self.rows is not None
+        totals = self.rows.totals
+        if self.uneven_weights is None:
+            return totals
+        return torch.cat([totals, self.uneven_weights.sum().to(totals.dtype).unsqueeze(0)])
+
+    def own_metrics(self, numbers: Sequence[float]) -> dict[str, float]:
+        """The metrics of verl's own losses, under their names.
 
         Args:
-            is_uneven: as it was read.
+            numbers: of :meth:`unread`, as they were read.
+
+        Returns:
+            Mean shares clipped, and the estimate of the KL, nats.
 
         Raises:
-            ValueError: if it is.
+            ValueError: if advantages or weights vary along a response, which nobody could look at
+                before the device was waited for.
         """
-        if is_uneven and self.refuse is not None:
+        totals = dict(zip(TOTALS, numbers[: len(TOTALS)], strict=True))
+        if totals["num_uneven"] or any(numbers[len(TOTALS) :]):
+            assert self.refuse is not None
             self.refuse()
+            raise AssertionError("the check above names what varies")
+        num_rows = max(totals["num_responses"], 1)
+        return {
+            "actor/pg_clipfrac": totals["clip_share"] / num_rows,
+            "actor/ppo_kl": -totals["log_ratio"] / max(totals["num_tokens"], 1),
+            "actor/pg_clipfrac_lower": totals["dual_share"] / num_rows,
+        }
 
 
 _current_call: ContextVar[LossCall | None] = ContextVar("holder_loss_call", default=None)
@@ -242,9 +263,9 @@ def compute_policy_loss_holder(
     clip = clip_range(config)._asdict()
     p = _order_of_call(call, log_prob, old_log_prob, advantages, mask, clip)
     own_aggregate = settings.aggregate != POWER_MEAN
-    weights, is_uneven = None, None
+    weights = None
     if rollout_is_weights is not None:
-        weights, is_uneven = first_of_each(rollout_is_weights, mask)
+        weights, call.uneven_weights = first_of_each(rollout_is_weights, mask)
     loss_per_sequence, call.rows = clipped_surrogate(
         log_prob,
         old_log_prob,
@@ -266,17 +287,12 @@ def compute_policy_loss_holder(
     num_sequences, dp_size = _global_batch(config, mask)
     loss = loss_per_sequence.sum() * (dp_size / num_sequences)
 
+    call.refuse = functools.partial(_refuse_uneven, advantages, rollout_is_weights, mask)
+    if hooked_call is None:
+        return loss, call.own_metrics(call.unread().tolist())
     with torch.no_grad():
-        uneven = call.rows.uneven if is_uneven is None else call.rows.uneven | is_uneven
-        call.is_uneven = uneven.any()
-        call.refuse = functools.partial(_refuse_uneven, advantages, rollout_is_weights, mask)
-        call.own_metrics = _own_metrics(call.rows, mask, settings.clip_level)
-        if hooked_call is not None:
-            return loss, {}
-        # One read of the device for all of them.
-        *values, was_uneven = torch.stack([*call.own_metrics, call.is_uneven]).tolist()
-    call.check(bool(was_uneven))
-    return loss, dict(zip(OWN_METRICS, values, strict=True))
+        call.log_ratio, call.mask = log_prob - old_log_prob, mask
+    return loss, {}
 
 
 def _order_of_call(
@@ -300,15 +316,6 @@ def _order_of_call(
     return call.order.for_rows(log_ratio, mask, first_of_each(advantages, mask)[0], **clip)
 
 
-def _own_metrics(rows: Statistics, mask: Tensor, clip_level: str) -> Tensor:
-    """Values of ``OWN_METRICS``, (3,)."""
-    count = mask.sum(-1)
-    kl = -(rows.mean_log_ratio * count).sum() / count.sum().clamp(min=1)
-    clipped, dual = clip_fractions(rows, clip_level)
-    num_rows = (count > 0).sum().clamp(min=1)
-    return torch.stack([clipped.sum() / num_rows, kl, dual.sum() / num_rows])
-
-
 def _refuse_uneven(advantages: Tensor, rollout_is_weights: Tensor | None, mask: Tensor) -> None:
     """Raise the error of whichever varies along a response."""
     sequence_advantage(advantages, mask)
@@ -319,23 +326,6 @@ def _refuse_uneven(advantages: Tensor, rollout_is_weights: Tensor | None, mask: 
             field="algorithm.rollout_correction.rollout_is",
             fix="set it to 'sequence' or null: the Hölder loss has one ratio per response",
         )
-
-
-def clip_fractions(rows: Statistics, clip_level: str) -> tuple[Tensor, Tensor]:
-    """How much of each response the clip range, and the dual clip, took the gradient from.
-
-    Args:
-        rows: of the loss.
-        clip_level: of the loss.
-
-    Returns:
-        (rows,) each: 1 for a response that is clipped as a whole, else the share of its tokens that
-        are held. Only with ``token`` is a negative advantage's upper bound that of the dual clip.
-    """
-    is_whole = rows.clipped_high | rows.clipped_low
-    dual = torch.where((rows.advantage < 0) & (clip_level == TOKEN), rows.held_high, 0)
-    held = rows.held_high + rows.held_low - dual
-    return torch.where(is_whole, 1.0, held), torch.where(rows.clipped_dual, 1.0, dual)
 
 
 def _global_batch(config: ActorConfig, mask: Tensor) -> tuple[Any, int]:

@@ -11,7 +11,7 @@ from holderpo.objective import CLIP_LEVELS, clipped_surrogate
 
 # Triton decides when it is imported; test_fused_interpreted.py runs this file so.
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-ORDERS = [2.0, 0.0, -1.5, 1e-8, -1e-3, math.inf, -math.inf, 1e-42, (2.0, -1.0), "per response"]
+ORDERS = [2.0, 0.0, -1.5, 1e-8, 1e-30, 1e-42, math.inf, -math.inf, (2.0, -1.0), "per response"]
 CLIP = {"clip_low": 0.2, "clip_high": 0.3}
 # Of the largest: float32 rounds the log-ratios, and the hardware's exponential is good to 2^-22.
 TOLERANCE = 2e-6
@@ -143,14 +143,16 @@ def test_a_broken_token_breaks_its_response_alone(device, p):
         broken = new.clone()
         broken[0, mask[0].nonzero()[3]] = value
         loss, gradient, _ = run(device, (broken, old, advantages, mask), p=p)
-        assert loss.isfinite().tolist() == [False] + [True] * 6
+        plain, _, _ = run("cpu", (broken, old, advantages, mask), fused=False, p=p)
+        assert loss.isfinite().tolist() == plain.isfinite().tolist() == [False] + [True] * 6
         assert gradient[0].isnan().any()
         assert gradient[1:].isfinite().all()
 
 
 def test_an_order_that_is_no_number_breaks_its_response_alone(device):
-    p = torch.tensor([1.0, math.nan, 2.0, 0.0, 1.0, 1.0, 1.0])
+    p = torch.tensor([1.0, math.nan, 2.0, 0.0, 1.0, 1.0, math.nan])
     loss, _, _ = run(device, make(), p=p.to(device))
+    # The last has no tokens.
     assert loss.isfinite().tolist() == [True, False] + [True] * 5
 
 
@@ -187,6 +189,34 @@ def test_rows_that_are_not_dense_are_read_rightly(device):
     assert_same(run(device, turned, p=2.0), exact)
 
 
+@pytest.mark.parametrize("weights", [torch.arange(14.0)[::2], torch.tensor(2.0).expand(7)])
+def test_what_each_response_has_once_need_not_be_dense(device, weights):
+    new, old, _, mask = make()
+    one = torch.stack([torch.linspace(-1, 1, 7), torch.zeros(7)], 1)[:, 0] * mask.any(-1)
+    one = torch.stack([one, one], 1)[:, 0]
+    p = torch.linspace(-1, 1, 14, device=device)[::2]
+    data = (new, old, one, mask)
+    exact = run("cpu", data, dtype=torch.float64, fused=False, p=p.cpu(), weights=weights)
+    assert_same(run(device, data, p=p, weights=weights), exact)
+
+
+@pytest.mark.parametrize("num_rows", [0, 1])
+def test_few_responses(device, num_rows):
+    new, old, advantages, mask = (values[:num_rows] for values in make())
+    data = (new, old, advantages, mask)
+    exact = run("cpu", data, dtype=torch.float64, fused=False, p=2.0)
+    found = run(device, data, p=2.0)
+    torch.testing.assert_close(found[1], exact[1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(found[0], exact[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("p", [*ORDERS[:3], math.inf, "per response"], ids=str)
+def test_the_plain_passes_on_the_device(device, p):
+    for level in CLIP_LEVELS:
+        exact = run("cpu", make(), dtype=torch.float64, fused=False, p=p, clip_level=level)
+        assert_same(run(device, make(), fused=False, p=p, clip_level=level), exact)
+
+
 def test_shapes_that_do_not_fit_are_refused(device):
     new, old, advantages, mask = make()
     for field, data, settings in [
@@ -194,6 +224,7 @@ def test_shapes_that_do_not_fit_are_refused(device):
         ("advantages", (new, old, advantages[:, 1:], mask), {}),
         ("p", (new, old, advantages, mask), {"p": torch.ones(3)}),
         ("p", (new, old, advantages, mask), {"p": math.nan}),
+        ("p", (new, old, advantages, mask), {"p": (1.0, math.nan)}),
         ("sequence_weights", (new, old, advantages, mask), {"weights": torch.ones(3)}),
     ]:
         with pytest.raises(ValueError, match=f"{field}: "):

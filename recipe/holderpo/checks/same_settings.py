@@ -26,6 +26,8 @@ NOT_COMPARED = (
     *("trainer.resume_mode", "trainer.rollout_data_dir", "trainer.save_freq", "trainer.test_freq"),
     *("trainer.val_before_train", "trainer.validation_data_dir"),
 )
+# Settings that are gone, and changed nothing but the rounding.
+_REMOVED = ("actor_rollout_ref.actor.policy_loss.compiled",)
 # Sections of every configuration of this project: without one of them, the file is cut off.
 _SECTIONS = ("actor_rollout_ref", "algorithm", "data", "p", "run_dir", "seed", "trainer")
 _ABSENT = object()
@@ -93,7 +95,7 @@ def compare(then: DictConfig, now: DictConfig, defaults: DictConfig) -> Comparis
     found, new = [], []
     raw = _tree(now)
     for name, old, value in _different(_tree(then), raw, _resolved(then), _resolved(now)):
-        if is_named(name, NOT_COMPARED):
+        if is_named(name, NOT_COMPARED + _REMOVED):
             continue
         default = _at(_tree(defaults), name)
         if old is _ABSENT and default is not _ABSENT and default == _at(raw, name):
