@@ -24,10 +24,13 @@ demo-alfworld: setup-alfworld ## train the ALFWorld demo on this machine's CPU (
 
 test: lint test-unit ## lint, format, types and unit tests
 
-lint: setup ## lint, format and types
+lint: setup ## lint, format and types; scripts and Dockerfile
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@if [ -x .venv/bin/shellcheck ]; then .venv/bin/shellcheck scripts/*.sh .ci/run; \
+	  else echo "lint: shellcheck has no wheel for $$(uname -m); the scripts are not checked"; fi
+	@.venv/bin/hadolint Dockerfile
 
 test-unit: setup ## unit tests
 	@$(PYTHON_BIN) -m pytest -n auto --maxprocesses 4 --dist worksteal \

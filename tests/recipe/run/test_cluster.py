@@ -1,0 +1,128 @@
+"""Nodes are waited for up to a limit, and each is asked; Ray itself only in a slow test."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from recipe.holderpo.run import cluster
+from recipe.holderpo.run.cluster import ClusterError, check_cluster, wait_for_nodes
+from tests.recipe.checks.test_nodes import node, on, report
+
+
+class FakeRay:
+    """A cluster that a node joins with each look."""
+
+    def __init__(self, *joining, free=None):
+        self.joining, self.free, self.looks = joining, free, 0
+
+    def nodes(self):
+        self.looks += 1
+        return [each for each in self.joining[: self.looks] if each]
+
+    def available_resources(self):
+        return {"GPU": self.total("GPU") if self.free is None else self.free}
+
+    def cluster_resources(self):
+        return {"CPU": self.total("CPU")}
+
+    def total(self, name):
+        here = [each for each in self.joining[: self.looks] if each and each["Alive"]]
+        return sum(each["Resources"].get(name, 0) for each in here)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only while it is waited."""
+    now = SimpleNamespace(seconds=0.0)
+
+    def sleep(seconds):
+        now.seconds += seconds
+
+    monkeypatch.setattr(
+        cluster, "time", SimpleNamespace(monotonic=lambda: now.seconds, sleep=sleep)
+    )
+    return now
+
+
+def waited(monkeypatch, ray, limit=10):
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    said = []
+    return wait_for_nodes(on(2, 4, f"wait_for_nodes_seconds={limit}"), said.append), said
+
+
+def test_nodes_that_are_there_are_not_waited_for(monkeypatch, clock):
+    ray = FakeRay(node("a", 8.0))
+    nodes, said = waited(monkeypatch, ray, limit=0)
+    assert ([each["NodeID"] for each in nodes], said, clock.seconds) == (["id of a"], [], 0)
+
+
+def test_nodes_are_waited_for_and_each_state_is_told_once(monkeypatch, clock):
+    ray = FakeRay(node("a", 4.0), None, None, node("dead", 4.0, alive=False), node("b", 4.0))
+    nodes, said = waited(monkeypatch, ray)
+    assert [each["NodeManagerHostname"] for each in nodes] == ["a", "b"]
+    assert clock.seconds == 4
+    (line,) = said
+    assert line.startswith("waiting    up to 10 s more. trainer.nnodes x trainer.n_gpus_per_node:")
+
+
+def test_after_the_limit_what_is_missing_is_told(monkeypatch, clock):
+    with pytest.raises(ClusterError) as ended:
+        waited(monkeypatch, FakeRay(node("a", 4.0)), limit=2.5)
+    first, last = str(ended.value).splitlines()
+    assert "1 of 2 groups find a node" in first
+    assert last == "waited 2.5 s (wait_for_nodes_seconds)"
+    assert clock.seconds == 2.5
+
+
+def test_devices_of_other_jobs_and_cpus_of_transfer_queue_are_waited_for(monkeypatch, clock):
+    with pytest.raises(ClusterError, match="5 GPUs of the Ray cluster are free"):
+        waited(monkeypatch, FakeRay(node("a", 8.0), free=5.0))
+    with pytest.raises(ClusterError, match="the Ray cluster has 24 CPUs, 8 devices and Transfer"):
+        waited(monkeypatch, FakeRay(node("a", 8.0, cpus=24.0)))
+
+
+def checked(monkeypatch, answers, **own):
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(node("a", 8.0)))
+    monkeypatch.setattr(cluster, "ask_nodes", lambda nodes, paths: answers)
+    monkeypatch.setattr(cluster, "report_node", lambda paths, has_verl: report())
+    said = []
+    check_cluster(on(2, 4), said.append)
+    return said
+
+
+def test_every_difference_ends_the_start(monkeypatch, clock):
+    answers = {"a": report(), "b": report(plugin="why", versions={"verl": "0.9.0"}), "c": "gone"}
+    with pytest.raises(ClusterError) as ended:
+        checked(monkeypatch, answers)
+    assert [line.split(":")[0] for line in str(ended.value).splitlines()] == [
+        *["verl", "recipe.holderpo.plugin", "node c"]
+    ]
+
+
+def test_nodes_that_are_alike_are_named_with_their_versions(monkeypatch, clock):
+    first, second = checked(monkeypatch, {"a": report()})
+    assert first == "nodes      a"
+    assert second.startswith("nodes      alike: verl 0.9.1, torch 2.11.0, ray 2.60.0, vllm 0.24.0")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_every_node_of_a_real_ray_answers(tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "here").touch()
+    paths = [str(tmp_path / name) for name in ("here", "absent")]
+    environment = {"env_vars": {"VERL_PLATFORM": "cpu"}}
+    ray.init(num_cpus=1, include_dashboard=False, namespace="preflight", runtime_env=environment)
+    try:
+        answers = cluster.ask_nodes(ray.nodes(), paths)
+        stopped = [{"NodeID": "a" * 56, "NodeManagerHostname": "gone"}]
+        refused = cluster.ask_nodes(stopped, [])
+    finally:
+        ray.shutdown()
+    (answer,) = answers.values()
+    assert answer["versions"] == cluster.report_node([], has_verl=False)["versions"]
+    assert (answer["plugin"], answer["missing"]) == (None, paths[1:])
+    assert isinstance(refused["gone"], str)
