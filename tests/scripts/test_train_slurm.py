@@ -1,4 +1,4 @@
-"""The launcher for Slurm: what is started where, and how it ends; with programs of Slurm's names."""
+"""The launcher for Slurm: what is started where, and how it ends; beside programs like Slurm's."""
 
 import os
 import re
