@@ -74,7 +74,7 @@ drive() {  # a command, which a signal or the end of Ray on a node ends too
   "$@" &
   driver=$!
   while kill -0 "$driver" 2> /dev/null; do
-    sleep 1 &
+    sleep 0.5 &
     wait $! || true  # returns at once with a signal
     for step in "${steps[@]}"; do
       if [ -z "$ended_by" ] && ! kill -0 "$step" 2> /dev/null; then

@@ -38,11 +38,12 @@ def until_told():
         sys.exit(130)
     signal.signal(signal.SIGTERM, end)
     record(address=os.environ.get("RAY_ADDRESS"))
-    while True:
+    end = time.monotonic() + 100  # that of a test that has failed ends too
+    while time.monotonic() < end:
         time.sleep(0.05)
 if words[:3] == ["-m", "ray.scripts.scripts", "start"]:
     role = "HEAD" if "--head" in words else "WORKER"
-    if role == "HEAD" and os.environ.get("HEAD") != "silent":
+    if role == "HEAD":
         import socket
         port = next(word.split("=")[1] for word in words if word.startswith("--port="))
         server = socket.create_server(("127.0.0.1", int(port)))

@@ -193,6 +193,15 @@ def test_the_end_of_ray_on_a_node_ends_the_run(role, nodes, job, called):
     assert not [call for call in called("scontrol") if call["words"][0] == "requeue"]
 
 
+def test_a_head_that_does_not_answer_in_time_is_given_up(job, called, port, tmp_path):
+    write_program(tmp_path / "bin/timeout", "sys.exit(124)")
+    status, (line,) = ended(job("demo"))
+    assert status == 1
+    assert line == f"train_slurm: Ray's head does not answer at 127.0.0.1:{port}"
+    assert len(called("srun")) == 1
+    assert not called("python", PREFLIGHT)
+
+
 def test_a_run_that_begins_elsewhere_is_not_queued_to_begin_there_again(job, called):
     begins = ["trainer.resume_mode=resume_path", "trainer.resume_from_path=x/global_step_5"]
     process = job("demo", *begins, TRAIN="waits")

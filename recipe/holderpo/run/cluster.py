@@ -27,6 +27,24 @@ class ClusterError(ValueError):
     """The Ray cluster is not what the run needs; one line per problem."""
 
 
+def check_before_start(config: DictConfig, say: Callable[[str], None]) -> None:
+    """Refuse a Ray instance that lacks something; one with several nodes is also waited for.
+
+    Args:
+        config: with counts that are counts.
+        say: shows a line to the user.
+
+    Raises:
+        ClusterError: with what is missing, or what differs.
+    """
+    import ray
+
+    if config.trainer.nnodes > 1 or len(ray.nodes()) > 1:
+        check_cluster(config, say)
+    elif lacking := list(cluster_problems(config, ray.cluster_resources())):
+        raise ClusterError("\n".join(lacking))
+
+
 def check_cluster(config: DictConfig, say: Callable[[str], None]) -> None:
     """Wait for the nodes of a run, and compare them; Ray is connected.
 

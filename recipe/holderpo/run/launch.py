@@ -12,8 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from holderpo.studies.run_files import METRICS_FILE
 from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
-from recipe.holderpo.checks.machine import cluster_problems
-from recipe.holderpo.run.cluster import check_cluster
+from recipe.holderpo.run.cluster import check_before_start
 from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
@@ -84,12 +83,8 @@ def _train(
     ray.init(**ray_settings)
     watch.ray_is_up()
     phases.mark("Ray up")
-    if config.trainer.nnodes > 1 or len(ray.nodes()) > 1:
-        progress.now("the nodes of the Ray cluster")
-        check_cluster(config, console.say)
-        phases.mark("nodes up")
-    elif lacking := list(cluster_problems(config, ray.cluster_resources())):
-        raise ValueError("\n".join(lacking))
+    progress.now("the nodes of the Ray cluster")
+    check_before_start(config, console.say)
     config.transfer_queue.enable = True
     OmegaConf.resolve(config)
     progress.now("TransferQueue")

