@@ -44,7 +44,7 @@ if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
 fi
 # srun does not take it over from sbatch.
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
-# Whoever else reaches the port could run what they like. Ray before 2.5x knows no token.
+# Whoever else reaches the port could run what they like. Versions of Ray without tokens ignore this.
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN
