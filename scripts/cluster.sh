@@ -13,4 +13,6 @@ case $config in
   alfworld_*) train=(bash scripts/train_alfworld.sh "$config") ;;
   *) train=("$python" -m recipe.holderpo.main --config-name="$config") ;;
 esac
+# The run itself looks at the nodes once more, when its data and its folder are there. This look comes
+# before data are prepared, and says what is missing without a run's other checks.
 preflight=("$python" -m recipe.holderpo.preflight --config-name="$config")

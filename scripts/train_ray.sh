@@ -6,6 +6,7 @@
 # and the interpreter have to be on all nodes, at the same path.
 #   RAY_ADDRESS  of the cluster's dashboard
 #   PYTHON       see scripts/python.sh; more variables: scripts/train_math.sh, train_alfworld.sh
+# HF_TOKEN, HF_HOME, WANDB_API_KEY and all others are those of the cluster: Ray shows a job's words.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" = --on-the-cluster ]; then

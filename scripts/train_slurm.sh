@@ -6,10 +6,14 @@
 # CONFIG is a file of configs/. Ray's head is started on the first node and a worker on each other
 # one; when all have joined and are alike, the run is trained, and Ray is stopped again.
 # trainer.nnodes and trainer.n_gpus_per_node are those of the job. Five minutes before the time limit
-# (SIGUSR1) the run is ended and the job queued again, to go on from the last checkpoint. A cancelled
-# or preempted job (SIGTERM) ends cleanly too; Slurm itself queues preempted ones again.
+# (SIGUSR1) the run is ended, then Ray, and the job queued again, to go on from the last checkpoint.
+# scancel and preemption (SIGTERM) end both at once; where PreemptMode is REQUEUE, Slurm itself queues
+# a preempted job again.
 #   HEAD_ADDRESS  address of the first node, such as that in a fast network (default: of its name)
-#   RAY_PORT      its port (default: one for this job)
+#   RAY_PORT      its port, of which the next one is taken too (default: one for this job)
+#   RAY_GPUS      GPUs that Ray counts on each node (default: those it finds); device=cpu needs
+#                 trainer.n_gpus_per_node of them, which are only counted
+#   MOST_RESTARTS how often the job may have begun again and still be queued again (default: 20)
 #   PYTHON        see scripts/python.sh; more variables: scripts/train_math.sh, train_alfworld.sh
 #SBATCH --job-name=holderpo
 #SBATCH --ntasks-per-node=1
@@ -30,17 +34,22 @@ shift
 hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 mapfile -t hosts <<< "$hosts"
 first=${hosts[0]} others=$((${#hosts[@]} - 1))
-port=${RAY_PORT:-$((20000 + SLURM_JOB_ID % 10000))}
+port=${RAY_PORT:-$((20000 + 2 * (SLURM_JOB_ID % 5000)))}
+if [[ ! $port =~ ^[1-9][0-9]{3,4}$ ]] || ((port < 1024 || port > 65534)); then
+  fail "RAY_PORT: $port; give a port from 1024 to 65534, the next one is taken too"
+fi
+most_restarts=${MOST_RESTARTS:-20} restarts=${SLURM_RESTART_COUNT:-0}
+[[ $most_restarts =~ ^[0-9]+$ ]] || fail "MOST_RESTARTS: $most_restarts; give a whole number"
 address=${HEAD_ADDRESS:-$(getent ahostsv4 "$first" | awk '$1 !~ /^127\./ && !n++ {print $1}')} || true
 [ -n "$address" ] || fail "HEAD_ADDRESS: not set, and $first resolves to no address; set it"
 # The job's before the user's, who may know better.
 set -- "trainer.nnodes=${#hosts[@]}" \
   ${SLURM_GPUS_ON_NODE:+"trainer.n_gpus_per_node=$SLURM_GPUS_ON_NODE"} "$@"
-again="this job would begin at trainer.resume_from_path once more; submit it anew without that"
-[[ " $* " == *"trainer.resume_mode=resume_path "* ]] || again=
-if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
-  [ -z "$again" ] || fail "trainer.resume_mode: resume_path, and queued again; $again"
-  set -- "$@" trainer.resume_mode=auto
+if [ "$restarts" != 0 ]; then
+  # What this run has saved since goes before what it was to begin with.
+  resume=$("$python" -m recipe.holderpo.run.own_checkpoint --config-name="$config" "$@") \
+    || fail "trainer.resume_mode: whether the run has a checkpoint is not to be told, see above"
+  set -- "$@" ${resume:+"$resume"}
 fi
 # srun does not take it over from sbatch.
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
@@ -63,10 +72,14 @@ trap stop_ray EXIT
 
 start_ray() {  # NUMBER of nodes, which of them for srun, then Ray's options
   # Ray would count the CPUs of the machine: $SLURM_CPUS_ON_NODE are the job's, on each node its own.
+  # Of the options of sbatch, srun takes over some from the environment that are meant for the whole
+  # job: --gpus is its number on all nodes. Ray's workers have ports of the system's choice: those of
+  # its own may be taken by another job's.
   # shellcheck disable=SC2016
-  srun --overlap --kill-on-bad-exit=1 --nodes="$1" --ntasks="$1" "$2" \
-    bash -c 'exec "$@" --num-cpus="$SLURM_CPUS_ON_NODE"' ray \
-    "$python" -m ray.scripts.scripts start --block --disable-usage-stats "${@:3}" &
+  env -u SLURM_GPUS srun --overlap --kill-on-bad-exit=1 --export=ALL --cpu-bind=none \
+    --nodes="$1" --ntasks="$1" "$2" bash -c 'exec "$@" --num-cpus="$SLURM_CPUS_ON_NODE"' ray \
+    "$python" -m ray.scripts.scripts start --block --disable-usage-stats \
+    --min-worker-port=0 --max-worker-port=0 ${RAY_GPUS:+--num-gpus="$RAY_GPUS"} "${@:3}" &
   steps+=($!)
 }
 drive() {  # a command, which a signal or the end of Ray on a node ends too
@@ -88,10 +101,16 @@ drive() {  # a command, which a signal or the end of Ray on a node ends too
 finish() {  # with the STATUS of the last command, or by what has ended it
   case $ended_by in
     USR1)
+      [ "$1" != 0 ] || exit 0  # the run was over itself
       stop_ray
-      [ -z "$again" ] || { say "the time is nearly over, and $again"; exit 1; }
-      say "the time is nearly over; job $SLURM_JOB_ID is queued again"
-      scontrol requeue "$SLURM_JOB_ID"
+      local job="the time is nearly over; job $SLURM_JOB_ID" why=
+      if [ "$restarts" -ge "$most_restarts" ]; then
+        why="has begun again $restarts times, and MOST_RESTARTS allows no more"
+      elif ! scontrol requeue "$SLURM_JOB_ID"; then
+        why="cannot be queued again, see above"
+      fi
+      [ -z "$why" ] || { say "$job $why: submit it anew to go on"; exit 1; }
+      say "$job is queued again"
       exit 0 ;;
     TERM) exit 143 ;;
     RAY) exit 1 ;;
@@ -100,7 +119,7 @@ finish() {  # with the STATUS of the last command, or by what has ended it
 }
 
 start_ray 1 --nodelist="$first" --head --node-ip-address="$address" --port="$port" \
-  --ray-client-server-port="$((port + 10000))" --include-dashboard=false
+  --ray-client-server-port="$((port + 1))" --include-dashboard=false
 drive timeout 300 \
   bash -c "until (: 3<> /dev/tcp/$address/$port) 2> /dev/null; do sleep 0.2; done" \
   || { [ -n "$ended_by" ] || say "Ray's head does not answer at $address:$port"; finish 1; }

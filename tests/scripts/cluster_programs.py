@@ -18,12 +18,14 @@ SCONTROL = """
 record()
 if words[:2] == ["show", "hostnames"]:
     print("\\n".join(os.environ["HOSTS"].split()))
+if words[:1] == ["requeue"]:
+    sys.exit(int(os.environ.get("REQUEUE", "0")))
 """
 # Runs what it is given as Slurm would on one of the nodes; SLURM_CPUS_ON_NODE is that node's.
 SRUN = """
 start = next(i for i, word in enumerate(words) if not word.startswith("--"))
 options, command = words[:start], words[start:]
-record(cpus=os.environ.get("SRUN_CPUS_PER_TASK"))
+record(cpus=os.environ.get("SRUN_CPUS_PER_TASK"), gpus=os.environ.get("SLURM_GPUS"))
 os.environ["SLURM_CPUS_ON_NODE"] = "96"
 os.execvp(command[0], command)
 """
@@ -32,10 +34,10 @@ os.execvp(command[0], command)
 PYTHON = """
 if words[:1] == ["-c"]:
     sys.exit(0)
-def until_told():
+def until_told(status=130):
     def end(signum, frame):
         record(signal=signal.Signals(signum).name)
-        sys.exit(130)
+        sys.exit(status)
     signal.signal(signal.SIGTERM, end)
     record(address=os.environ.get("RAY_ADDRESS"))
     end = time.monotonic() + 100  # that of a test that has failed ends too
@@ -43,18 +45,22 @@ def until_told():
         time.sleep(0.05)
 if words[:3] == ["-m", "ray.scripts.scripts", "start"]:
     role = "HEAD" if "--head" in words else "WORKER"
-    if role == "HEAD":
+    if role == "HEAD" and os.environ.get(role) != "opens no port":
         import socket
-        port = next(word.split("=")[1] for word in words if word.startswith("--port="))
-        server = socket.create_server(("127.0.0.1", int(port)))
+        options = dict(word.split("=") for word in words if "=" in word)
+        server = socket.create_server(("127.0.0.1", int(options["--port"])))
     if os.environ.get(role) == "fails":
         record()
         sys.exit(7)
     until_told()
+if words[:2] == ["-m", "recipe.holderpo.run.own_checkpoint"]:
+    record()
+    print(os.environ.get("CHECKPOINT", ""))
+    sys.exit(os.environ.get("CHECKPOINT") == "unknown")
 role = {"recipe.holderpo.preflight": "PREFLIGHT", "recipe.holderpo.main": "TRAIN"}.get(words[1], "")
 does = os.environ.get(role, "0")
-if does == "waits":
-    until_told()
+if does in ("waits", "ends well"):
+    until_told(130 if does == "waits" else 0)
 record(address=os.environ.get("RAY_ADDRESS"))
 if role == "PREFLIGHT":
     # As the real one: until Ray is up on all nodes.

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+from ray._private.parameter import RayParams
 
 from tests.recipe.launching import REPOSITORY
 from tests.scripts.cluster_programs import PYTHON, SCONTROL, SRUN, calls, write_program
@@ -100,6 +101,7 @@ def wait_for(condition):
 
 
 RAY, PREFLIGHT, TRAIN = "ray.scripts.scripts", "recipe.holderpo.preflight", "recipe.holderpo.main"
+OWN, RESUME = "recipe.holderpo.run.own_checkpoint", "trainer.resume_mode=auto"
 
 
 def test_a_head_and_workers_are_started_then_the_run_and_all_of_it_ends(job, called, port):
@@ -107,15 +109,17 @@ def test_a_head_and_workers_are_started_then_the_run_and_all_of_it_ends(job, cal
     (hosts,) = called("scontrol")
     assert hosts["words"] == ["show", "hostnames", "gpu-[1-3]"]
     head, workers = (call["words"] for call in called("srun"))
-    common = ["--overlap", "--kill-on-bad-exit=1"]
-    assert head[:5] == [*common, "--nodes=1", "--ntasks=1", "--nodelist=gpu-1"]
-    assert workers[:5] == [*common, "--nodes=2", "--ntasks=2", "--exclude=gpu-1"]
+    common = ["--overlap", "--kill-on-bad-exit=1", "--export=ALL", "--cpu-bind=none"]
+    assert head[:7] == [*common, "--nodes=1", "--ntasks=1", "--nodelist=gpu-1"]
+    assert workers[:7] == [*common, "--nodes=2", "--ntasks=2", "--exclude=gpu-1"]
     start = ["-m", RAY, "start", "--block", "--disable-usage-stats"]
+    start += ["--min-worker-port=0", "--max-worker-port=0"]
     first, second = (
         call["words"] for call in called(module="start") if call["program"] == "python"
     )
-    assert first[:6] == [*start, "--head"]
+    assert first[:8] == [*start, "--head"]
     assert {"--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=96"} < set(first)
+    assert f"--ray-client-server-port={port + 1}" in first
     assert second == [*start, f"--address=127.0.0.1:{port}", "--num-cpus=96"]
     # A token that this job alone knows, the same for all of its processes.
     (token,) = {call["token"] for call in called("python")}
@@ -141,18 +145,56 @@ def test_srun_gets_the_cpus_of_the_job(job, called):
     assert [call["cpus"] for call in called("srun")] == ["32", "32"]
 
 
-@pytest.mark.parametrize(("status", "restarts"), [("3", "0"), ("0", "2")])
-def test_the_status_is_the_runs_and_a_job_queued_again_resumes(status, restarts, job, called):
-    process = job("demo", "trainer.resume_mode=disable", TRAIN=status, SLURM_RESTART_COUNT=restarts)
-    assert ended(process) == (int(status), [])
-    (call,) = called("python", TRAIN)
-    resumes = call["words"][-1] == "trainer.resume_mode=auto"
-    assert resumes == (restarts != "0")
+def test_the_jobs_number_of_gpus_is_not_that_of_a_step(job, called):
+    assert ended(job("demo", SLURM_GPUS="24"))[0] == 0
+    assert [call["gpus"] for call in called("srun")] == [None, None]
+
+
+def test_gpus_that_are_only_counted_are_told_to_every_node(job, called):
+    assert ended(job("demo", RAY_GPUS="2"))[0] == 0
+    starts = [call["words"] for call in called(module="start") if call["program"] == "python"]
+    assert ["--num-gpus=2" in words for words in starts] == [True, True]
+    assert ended(job("demo"))[0] == 0
+    starts = [call["words"] for call in called(module="start") if call["program"] == "python"]
+    assert not [word for words in starts[2:] for word in words if word.startswith("--num-gpus")]
+
+
+@pytest.mark.parametrize("begins", ["disable", "resume_path"])
+@pytest.mark.parametrize(
+    ("restarts", "found", "more"),
+    [
+        ("0", RESUME, []),
+        ("2", "", []),
+        ("2", RESUME, [RESUME]),
+    ],
+)
+def test_a_job_queued_again_goes_on_from_what_it_has_saved_or_begins_as_told(
+    begins, restarts, found, more, job, called
+):
+    words = [f"trainer.resume_mode={begins}", "+note='trainer.resume_mode=resume_path '"]
+    assert ended(job("demo", *words, CHECKPOINT=found, SLURM_RESTART_COUNT=restarts)) == (0, [])
+    settings = ["trainer.nnodes=3", "trainer.n_gpus_per_node=8", *words]
+    for module in (PREFLIGHT, TRAIN):
+        (call,) = called("python", module)
+        assert call["words"][3:] == [*settings, *more]
+    asked = [call["words"][2:] for call in called("python", OWN)]
+    assert asked == ([["--config-name=demo", *settings]] if restarts != "0" else [])
+
+
+def test_a_job_of_which_nobody_knows_what_it_has_saved_does_not_begin(job, called):
+    status, (line,) = ended(job("demo", CHECKPOINT="unknown", SLURM_RESTART_COUNT="1"))
+    assert (status, line.split(": ")[1]) == (2, "trainer.resume_mode")
+    assert not called("srun")
+
+
+def test_the_status_is_the_runs(job, called):
+    assert ended(job("demo", TRAIN="3")) == (3, [])
     assert not [call for call in called("scontrol") if call["words"][0] == "requeue"]
 
 
-def test_what_the_preflight_refuses_is_not_trained(job, called):
-    assert ended(job("demo", PREFLIGHT="1")) == (1, [])
+@pytest.mark.parametrize("status", [1, 2])
+def test_what_the_preflight_refuses_is_not_trained(status, job, called):
+    assert ended(job("demo", PREFLIGHT=str(status))) == (status, [])
     assert called("python", PREFLIGHT)
     assert not called("python", TRAIN)
     assert len(called(told=True)) == 2
@@ -202,16 +244,71 @@ def test_a_head_that_does_not_answer_in_time_is_given_up(job, called, port, tmp_
     assert not called("python", PREFLIGHT)
 
 
-def test_a_run_that_begins_elsewhere_is_not_queued_to_begin_there_again(job, called):
-    begins = ["trainer.resume_mode=resume_path", "trainer.resume_from_path=x/global_step_5"]
-    process = job("demo", *begins, TRAIN="waits")
+@pytest.mark.parametrize(
+    ("environment", "why", "asked"),
+    [
+        ({"SLURM_RESTART_COUNT": "20"}, "has begun again 20 times, and MOST_RESTARTS", False),
+        ({"SLURM_RESTART_COUNT": "3", "MOST_RESTARTS": "3"}, "has begun again 3 times", False),
+        ({"MOST_RESTARTS": "0"}, "has begun again 0 times", False),
+        ({"REQUEUE": "1"}, "cannot be queued again, see above", True),
+    ],
+)
+def test_a_job_that_is_not_queued_again_says_so(environment, why, asked, job, called):
+    process = job("demo", TRAIN="waits", **environment)
     wait_for(lambda: called("python", TRAIN))
     process.send_signal(signal.SIGUSR1)
     status, (line,) = ended(process)
-    assert (status, "would begin at trainer.resume_from_path once more" in line) == (1, True)
+    assert status == 1
+    assert f"job 4711 {why}" in line
+    assert line.endswith(": submit it anew to go on")
+    assert "is queued again" not in line
+    requeued = [call for call in called("scontrol") if call["words"][0] == "requeue"]
+    assert len(requeued) == asked
+
+
+def test_a_job_that_may_begin_again_is_queued_again(job, called):
+    process = job("demo", TRAIN="waits", SLURM_RESTART_COUNT="2", MOST_RESTARTS="3")
+    wait_for(lambda: called("python", TRAIN))
+    process.send_signal(signal.SIGUSR1)
+    line = "train_slurm: the time is nearly over; job 4711 is queued again"
+    assert ended(process) == (0, [line])
+
+
+def test_a_run_that_ends_well_in_the_last_minutes_is_over(job, called):
+    process = job("demo", TRAIN="ends well")
+    wait_for(lambda: called("python", TRAIN))
+    process.send_signal(signal.SIGUSR1)
+    assert ended(process) == (0, [])
     assert [call["words"][0] for call in called("scontrol")] == ["show"]
-    status, (line,) = ended(job("demo", *begins, SLURM_RESTART_COUNT="1"))
-    assert (status, line.split(": ")[1]) == (2, "trainer.resume_mode")
+
+
+@pytest.mark.parametrize(
+    ("job_id", "given", "port"),
+    [
+        ("4711", "6379", 6379),
+        ("4711", "10500", 10500),
+        ("4711", None, 29422),
+        ("9999", None, 29998),
+    ],
+)
+def test_ray_takes_a_port_and_the_next(job_id, given, port, job, called, tmp_path):
+    """Of the job, and none that Ray's own choice of others could forbid."""
+    write_program(tmp_path / "bin/timeout", "sys.exit(0)")  # what waits for the port
+    head = {"HEAD": "opens no port", "RAY_PORT": given, "SLURM_JOB_ID": job_id}
+    process = job("demo", HOSTS="gpu-1", **head)
+    assert ended(process) == (0, [])
+    (call,) = called("srun")
+    options = dict(
+        word.split("=", 1) for word in call["words"] if word.startswith("--") and "=" in word
+    )
+    assert int(options["--port"]) == port
+    parameters = RayParams(
+        redis_port=port,
+        ray_client_server_port=int(options["--ray-client-server-port"]),
+        min_worker_port=int(options["--min-worker-port"]),
+        max_worker_port=int(options["--max-worker-port"]),
+    )
+    parameters.update_pre_selected_port()
 
 
 @pytest.mark.parametrize(
@@ -219,6 +316,11 @@ def test_a_run_that_begins_elsewhere_is_not_queued_to_begin_there_again(job, cal
     [
         (["demo"], {"SLURM_JOB_ID": None}, "train_slurm: SLURM_JOB_ID: not set; "),
         (["demo"], {"SLURM_SUBMIT_DIR": "/"}, "train_slurm: SLURM_SUBMIT_DIR: / is no checkout; "),
+        (["demo"], {"RAY_PORT": "1023"}, "train_slurm: RAY_PORT: 1023; give a port from 1024"),
+        (["demo"], {"RAY_PORT": "65535"}, "train_slurm: RAY_PORT: 65535; give a port from 1024"),
+        (["demo"], {"RAY_PORT": "ray"}, "train_slurm: RAY_PORT: ray; give a port from 1024"),
+        (["demo"], {"RAY_PORT": "08080"}, "train_slurm: RAY_PORT: 08080; give a port from 1024"),
+        (["demo"], {"MOST_RESTARTS": "-1"}, "train_slurm: MOST_RESTARTS: -1; give a whole number"),
         ([], {}, "CONFIG: not given; "),
         (["seed=1"], {}, "CONFIG: seed=1; "),
         (["demo"], {"HEAD_ADDRESS": "", "HOSTS": "no.such.host.invalid"}, "train_slurm: HEAD_ADD"),
