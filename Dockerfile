@@ -23,16 +23,26 @@ FROM verlai/verl:vllm024.dev2@sha256:b867883b0dd011363e69ab2ab344922a28c5bd0409e
 RUN useradd --uid 10001 --create-home holderpo && install --directory --owner=holderpo /holderpo
 WORKDIR /holderpo
 COPY --chown=holderpo . .
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# What the image brings stays; what verl is sensitive to has the versions of requirements.lock.
-RUN { python3 -m pip freeze | grep -E '^(torch|torchvision|torchaudio|vllm|flash[-_]attn)=='; \
-      grep -oE '^(verl|ray|transformers|tensordict|TransferQueue|math-verify)==[^ ]+' requirements.lock; \
-    } > /tmp/constraints.txt \
-    && python3 -m pip install --no-cache-dir --constraint /tmp/constraints.txt \
-      --editable . "verl[verl-core]" \
-    && rm /tmp/constraints.txt
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# What the image brings stays, by the versions that are installed, however they were; what verl is
+# sensitive to has the versions of requirements.lock. verl names torchcodec without a version: 0.11 is
+# the one for torch 2.11. Debian's Python refuses to be installed into unless it is told.
+RUN export PIP_BREAK_SYSTEM_PACKAGES=1; \
+    python3 -c 'from importlib.metadata import version; [print(f"{name}=={version(name)}") for name in ("torch", "torchvision", "torchaudio", "vllm", "flash-attn")]' \
+      > /tmp/constraints.txt; \
+    grep -q '^torch==2\.11\.0' /tmp/constraints.txt; \
+    grep -q '^vllm==0\.24\.0' /tmp/constraints.txt; \
+    echo 'torchcodec==0.11.*' >> /tmp/constraints.txt; \
+    grep -oE '^(verl|ray|transformers|tensordict|TransferQueue|math-verify)==[^ ]+' requirements.lock \
+      >> /tmp/constraints.txt; \
+    python3 -m pip install --no-cache-dir --constraint /tmp/constraints.txt \
+      --editable . "verl[verl-core]"; \
+    rm /tmp/constraints.txt; \
+    python3 -c 'import torch, transformers.audio_utils, vllm; found = torch.__version__, vllm.__version__; assert torch.__version__.startswith("2.11.0") and vllm.__version__.startswith("0.24.0"), found'
 USER 10001
 ENV PYTHON=python3
 HEALTHCHECK --interval=10m --timeout=2m --start-period=2m \
   CMD ["python3", "-c", "import verl, vllm, ray, holderpo, recipe.holderpo.plugin"]
+# Whatever the image started of its own.
+ENTRYPOINT []
 CMD ["bash"]
