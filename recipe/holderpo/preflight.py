@@ -2,9 +2,10 @@
 
     RAY_ADDRESS=HOST:PORT python -m recipe.holderpo.preflight --config-name=<experiment> [overrides]
 
-Waits until the nodes and devices of the composed configuration have joined, then compares every
-node with this one: versions, this project, its plugin, paths. Exits with 0 if all is well, 1 with
-what is missing, 2 for a configuration that says nothing.
+Run it on a node of that cluster: Ray lets a driver connect from nowhere else. Waits until the nodes
+and devices of the composed configuration have joined, then compares every node with this one:
+versions, this project, its plugin, paths. Exits with 0 if all is well, 1 with what is missing, 2
+for a configuration that says nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from recipe.holderpo.config_folder import config_dir
 from recipe.holderpo.run.environment import run_environment, set_environment
 
 _RETRY_SECONDS = 2.0
+# What Ray says where no process of that cluster runs on this machine.
+_NO_NODE_HERE = "No node info found"
 
 
 @hydra.main(config_path=str(config_dir()), config_name="base", version_base=None)
@@ -43,7 +46,7 @@ def main(config: DictConfig) -> None:
         connect(config, address)
         check_cluster(config, lambda line: print(line, flush=True))
     except (ClusterError, ConnectionError) as error:
-        for line in str(error).splitlines():
+        for line in getattr(error, "problems", [str(error)]):
             print(f"preflight: {line}", file=sys.stderr)
         sys.exit(1)
 
@@ -88,6 +91,11 @@ def connect(config: DictConfig, address: str) -> None:
         except (RuntimeError, ValueError, ray.exceptions.RayError) as error:
             # Of another version of Ray, without its token, or no address: waiting changes nothing.
             why = str(error).strip().splitlines()[0]
+            if _NO_NODE_HERE in why:
+                why = (
+                    "this machine is no node of that Ray cluster; run it on one, or train as a job "
+                    "of the cluster (scripts/train_ray.sh)"
+                )
             raise ConnectionError(f"RAY_ADDRESS: {address}; {why}") from error
         except ConnectionError as error:
             if time.monotonic() >= end:

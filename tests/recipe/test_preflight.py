@@ -112,6 +112,21 @@ def test_what_waiting_does_not_change_ends_at_once(kind, monkeypatch):
     assert len(ray.calls) == 1
 
 
+def test_a_machine_that_is_no_node_of_the_cluster_is_told_so(monkeypatch):
+    """With Ray's own words for that."""
+    from ray._private import services
+
+    monkeypatch.setattr(services, "find_node_ids", list)
+    with pytest.raises(RuntimeError) as rays:
+        services.get_node_to_connect_for_driver(None, "10.0.0.9", timeout_seconds=0)
+    with pytest.raises(ConnectionError) as told:
+        connected(monkeypatch, FakeRay(refusals=1, error=rays.value), limit=60)
+    assert str(told.value) == (
+        "RAY_ADDRESS: head:6379; this machine is no node of that Ray cluster; run it on one, or "
+        "train as a job of the cluster (scripts/train_ray.sh)"
+    )
+
+
 @pytest.mark.parametrize("how", ["variable", "setting"])
 @pytest.mark.parametrize("problems", [[], ["verl: one", "ray: another"]])
 def test_the_status_says_whether_anything_is_missing(problems, how, monkeypatch, capsys):
@@ -120,7 +135,7 @@ def test_the_status_says_whether_anything_is_missing(problems, how, monkeypatch,
     def check(config, say):
         say("nodes      a")
         if problems:
-            raise cluster.ClusterError("\n".join(problems))
+            raise cluster.ClusterError(problems)
 
     monkeypatch.setattr(preflight, "connect", lambda config, address: addresses.append(address))
     monkeypatch.setattr(cluster, "check_cluster", check)

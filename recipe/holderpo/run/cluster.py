@@ -10,11 +10,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from recipe.holderpo.checks.machine import cluster_problems
+from recipe.holderpo.checks.node_reports import node_problems, node_warnings, report_node
 from recipe.holderpo.checks.nodes import (
+    driver_paths,
+    is_used,
     missing_nodes,
     node_name,
-    node_problems,
-    report_node,
+    packages,
     shared_paths,
 )
 
@@ -24,7 +26,12 @@ _ANSWER_SECONDS = 300.0
 
 
 class ClusterError(ValueError):
-    """The Ray cluster is not what the run needs; one line per problem."""
+    """The Ray cluster is not what the run needs."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Keep the problems, one line each."""
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
 
 
 def check_before_start(config: DictConfig, say: Callable[[str], None]) -> None:
@@ -39,10 +46,11 @@ def check_before_start(config: DictConfig, say: Callable[[str], None]) -> None:
     """
     import ray
 
-    if config.trainer.nnodes > 1 or len(ray.nodes()) > 1:
+    # Ray also lists the nodes that have left.
+    if config.trainer.nnodes > 1 or len(_living()) > 1:
         check_cluster(config, say)
     elif lacking := list(cluster_problems(config, ray.cluster_resources())):
-        raise ClusterError("\n".join(lacking))
+        raise ClusterError(lacking)
 
 
 def check_cluster(config: DictConfig, say: Callable[[str], None]) -> None:
@@ -55,14 +63,16 @@ def check_cluster(config: DictConfig, say: Callable[[str], None]) -> None:
     Raises:
         ClusterError: with what is missing after ``wait_for_nodes_seconds``, or what differs.
     """
-    nodes = wait_for_nodes(config, say)
+    nodes = [node for node in wait_for_nodes(config, say) if is_used(node)]
     say(f"nodes      {', '.join(map(node_name, nodes))}")
-    fields = shared_paths(config)
-    paths = list(fields)
+    fields, means, more = shared_paths(config), driver_paths(config), packages(config)
     # The driver has this project, whose look at itself needs no import of verl.
-    own = report_node([], has_verl=False)
-    if problems := list(node_problems(fields, own, ask_nodes(nodes, paths))):
-        raise ClusterError("\n".join(problems))
+    own = report_node([], more, has_verl=False)
+    answers = ask_nodes(nodes, [*fields, *means], more)
+    if problems := list(node_problems(fields, own, answers)):
+        raise ClusterError(problems)
+    for line in node_warnings(means, answers):
+        say(f"warning    {line}")
     say(f"nodes      alike: {', '.join(f'{k} {v}' for k, v in own['versions'].items())}")
 
 
@@ -79,43 +89,50 @@ def wait_for_nodes(config: DictConfig, say: Callable[[str], None]) -> list[dict[
     Raises:
         ClusterError: with what is missing after ``wait_for_nodes_seconds``.
     """
-    import ray
-
     end, shown = time.monotonic() + config.wait_for_nodes_seconds, ""
     while True:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        if not (lacking := "\n".join(_lacking(config, nodes))):
+        nodes = _living()
+        problems = list(_lacking(config, nodes))
+        if not (lacking := "; ".join(problems)):
             return nodes
         left = end - time.monotonic()
         if left <= 0:
-            raise ClusterError(
-                f"{lacking}\nwaited {config.wait_for_nodes_seconds:g} s (wait_for_nodes_seconds)"
-            )
+            waited = f"waited {config.wait_for_nodes_seconds:g} s (wait_for_nodes_seconds)"
+            raise ClusterError([*problems, waited])
         if lacking != shown:
             say(f"waiting    up to {left:.0f} s more. {lacking}")
             shown = lacking
         time.sleep(min(_LOOK_SECONDS, left))
 
 
+def _living() -> list[dict[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
 def _lacking(config: DictConfig, nodes: Sequence[dict[str, Any]]) -> Iterator[str]:
     import ray
 
-    yield from missing_nodes(config, nodes, ray.available_resources().get("GPU", 0.0))
+    # As verl itself asks; Ray has it for the public only as a sum over all nodes.
+    free = ray._private.state.available_resources_per_node()
+    yield from missing_nodes(config, nodes, free)
     yield from cluster_problems(config, ray.cluster_resources())
 
 
 def ask_nodes(
-    nodes: Sequence[dict[str, Any]], paths: Sequence[str]
+    nodes: Sequence[dict[str, Any]], paths: Sequence[str], more: Sequence[str] = ()
 ) -> dict[str, dict[str, Any] | str]:
     """What is on each node.
 
     Args:
         nodes: of ``ray.nodes()``, alive.
         paths: to look for.
+        more: distributions whose versions count too.
 
     Returns:
-        By node: its report (:func:`~recipe.holderpo.checks.nodes.report_node`), or why there is
-        none.
+        By node: its report (:func:`~recipe.holderpo.checks.node_reports.report_node`), or why
+        there is none.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -128,7 +145,8 @@ def ask_nodes(
         calls = {}
         for node in nodes:
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            calls[_unique_name(node, nodes)] = task.options(scheduling_strategy=place).remote(paths)
+            there = task.options(scheduling_strategy=place)
+            calls[_unique_name(node, nodes)] = there.remote(paths, more)
     finally:
         ray.cloudpickle.unregister_pickle_by_value(module)
     ray.wait(list(calls.values()), num_returns=len(calls), timeout=_ANSWER_SECONDS)

