@@ -60,6 +60,7 @@ RANGES: Mapping[str, _Range] = {
     "seed": ("a whole number", is_whole),
     "rollout_poll_seconds": _POSITIVE,
     "no_progress_seconds": _POSITIVE,
+    "wait_for_nodes_seconds": _NOT_NEGATIVE,
     "max_failed_prompts": (
         "a share of the prompts in [0, 1]",
         lambda value: is_number(value) and 0 <= value <= 1,

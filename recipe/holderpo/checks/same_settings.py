@@ -17,6 +17,7 @@ from recipe.holderpo.cpu.shortcuts import leave_out
 NOT_COMPARED = (
     # When a run is ended, without anything to do with its numbers.
     *("max_failed_prompts", "no_progress_seconds", "stop_after_skipped_rounds"),
+    "wait_for_nodes_seconds",
     *("check", "prepared_by", "ray_kwargs", "report", "resume_with", "rollout_poll_seconds"),
     *("global_profiler", "run_dir", "trainer.checkpoint_callback_class"),
     *("trainer.default_hdfs_dir", "trainer.default_local_dir", "trainer.del_local_ckpt_after_load"),

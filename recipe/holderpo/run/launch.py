@@ -12,7 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from holderpo.studies.run_files import METRICS_FILE
 from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
-from recipe.holderpo.checks.machine import cluster_problems
+from recipe.holderpo.checks.checkpoints import checkpoints_of
+from recipe.holderpo.checks.machine import connects_to_ray
+from recipe.holderpo.run.cluster import check_before_start
 from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
@@ -77,14 +79,17 @@ def _train(
     # Merged deeply, the user's own entries last.
     users = plain(config.ray_kwargs.ray_init)
     ray_settings = plain(OmegaConf.merge({"runtime_env": runtime_env}, users))
-    if os.environ.get("RAY_ADDRESS") or ray_settings.get("address"):
+    if connects_to_ray(config):
         # An instance that is up already has its resources; Ray refuses to be told of others.
         ray_settings = {key: ray_settings[key] for key in ray_settings if key not in OF_A_NEW_RAY}
+        # Each rank writes to it from the folder in which its node's Ray was started.
+        config.trainer.default_local_dir = str(checkpoints_of(config))
     ray.init(**ray_settings)
     watch.ray_is_up()
     phases.mark("Ray up")
-    if lacking := list(cluster_problems(config, ray.cluster_resources())):
-        raise ValueError("\n".join(lacking))
+    # With a limit of its own, which may be longer than that of a run without progress.
+    progress.now("the nodes of the Ray cluster", is_limited=False)
+    check_before_start(config, console.say)
     config.transfer_queue.enable = True
     OmegaConf.resolve(config)
     progress.now("TransferQueue")
