@@ -29,8 +29,8 @@ def model_problems(config: DictConfig) -> Iterator[str]:
     yield from _lengths(config)
     model = config.actor_rollout_ref.model
     try:
-        facts = _read(str(model.hf_config_path or model.path), _CONFIG)
-        tokenizer = _read(str(model.tokenizer_path or model.path), _TOKENIZER)
+        facts = read_json_of(str(model.hf_config_path or model.path), _CONFIG)
+        tokenizer = read_json_of(str(model.tokenizer_path or model.path), _TOKENIZER)
     except ValueError as error:
         yield f"actor_rollout_ref.model.path: {model.path}; {error}: copy the model again"
         return
@@ -146,7 +146,7 @@ def _vocabulary(
         )
 
 
-def _read(path: str, name: str) -> dict[str, Any] | None:
+def read_json_of(path: str, name: str) -> dict[str, Any] | None:
     """A model's file of JSON, from its folder or the hub's cache; None if it is in neither."""
     folder = Path(path).expanduser()
     file: Any = folder / name
