@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Co
 
 from holderpo.memory.gpu_memory import (
     ANSWERING,
+    ASLEEP,
     BACKWARD,
     CONTEXT,
     FUSED_CHUNK,
@@ -138,10 +139,55 @@ def test_every_setting_shows_in_its_moment(change, moment):
     assert memory(**change).moments[moment] != memory().moments[moment]
 
 
+def test_while_weights_go_over_both_hold_them():
+    parameters, matrix = QWEN25_7B.parameters, 152_064 * 3584
+    in_bucket = 2**31 + 4 * matrix
+    both = 12 * parameters // 4 + 2 * parameters
+    assert memory().moments[HANDING_OVER] == both + in_bucket + CONTEXT + ASLEEP
+
+
+@pytest.mark.parametrize(
+    ("changes", "copies"),
+    [
+        ({}, 1),
+        ({"attention": "sdpa"}, 2),
+        ({"scales_logits": True}, 2),
+        ({"packed": False}, 2),
+        ({"trains_entropy": True}, 3),
+        ({"trains_entropy": True, "compiles_entropy": False}, 5),
+        # Two in float32 in place of two in bfloat16.
+        ({"trains_entropy": True, "entropy_chunk": 2048}, 7),
+    ],
+)
+def test_logits_are_there_in_as_many_copies_as_are_needed(changes, copies):
+    assert memory(**changes).parts["logits"] == copies * 16_384 * 152_064 * 2
+
+
+def test_the_backward_pass_has_its_peak_at_the_output_layer_or_in_a_layer():
+    beside = CONTEXT + ASLEEP
+    # Little to do in the layers: their inputs, logits by chunks, the output layer's gradient twice,
+    # and the matrix itself.
+    shape, few = QWEN25_1_5B, replace(MEASURED, update_tokens=4024)
+    head = 28 * 4024 * 1536 * 2 + 5 * 512 * 151_936 * 4 + 2 * 151_936 * 1536 * 2
+    head += shape.outer_parameters * 2
+    held = 16 * shape.parameters + head + beside
+    assert memory(shape, few).moments[BACKWARD] == held
+    # Much: one layer's activations and three numbers for each of its MLP's, gathered weights and a
+    # layer's gradient in bfloat16 and float32.
+    layer = QWEN25_7B.layer_parameters
+    gathered = 2 * (QWEN25_7B.outer_parameters + 2 * layer)
+    passes = memory().parts["activations"] + 3 * 16_384 * 18_944 * 2 + 152_064 * 3584 * 2
+    held = 4 * QWEN25_7B.parameters + passes + gathered + 6 * layer + beside
+    assert memory().moments[BACKWARD] == held
+
+
 def test_what_is_offloaded_between_updates_is_back_for_them():
     offloaded = memory(weights_rest_on_host=True, optimizer_rests_on_host=True)
     assert offloaded.moments[BACKWARD] == memory().moments[BACKWARD]
     assert offloaded.moments[ANSWERING] == H100 // 2 + CONTEXT
+    # Log-probabilities need the weights, and no optimiser state.
+    saved = memory().moments[LOG_PROBABILITIES] - offloaded.moments[LOG_PROBABILITIES]
+    assert saved == memory().parts["optimiser state"]
 
 
 def test_an_engine_that_never_sleeps_is_there_in_every_moment():

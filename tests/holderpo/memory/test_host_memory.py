@@ -13,6 +13,10 @@ def test_every_rank_loads_a_model_whose_output_layer_is_the_embedding():
     assert host_memory(QWEN25_1_5B, ON_FOUR, machines=1, processes=0).loading == 4 * 4 * SMALL
     assert host_memory(QWEN25_1_5B, ON_FOUR, machines=2, processes=0).loading == 2 * 4 * SMALL
     assert host_memory(QWEN25_7B, ON_FOUR, machines=1, processes=0).loading == 4 * LARGE
+    # The reference model is loaded after the actor: the larger one counts.
+    halves = replace(ON_FOUR, weight_bytes=2)
+    host = host_memory(QWEN25_7B, halves, machines=1, processes=0, reference_bytes=4)
+    assert host.loading == 4 * LARGE
 
 
 def test_what_is_offloaded_stays_in_main_memory():

@@ -170,6 +170,25 @@ def test_gpus_share_copies_and_rows(of):
     assert training_of(of("1.5b", small)).update_tokens == 4 * 4024 // 2
 
 
+def test_each_turn_of_an_agent_is_a_row(of):
+    few = f"data.train_batch_size=1 {ROLLOUT}.n=2"
+    # 2 episodes of 50 turns on 4 GPUs fill the budget; 2 answers do not.
+    assert training_of(of("1.5b", few, "alfworld")).log_prob_tokens == 16_384
+    assert training_of(of("1.5b", few)).log_prob_tokens == 4024
+
+
+def test_adapters_alone_are_saved_and_vllms_weights_sleep_in_main_memory(of):
+    lora = f"{MODEL}.lora_rank=8"
+    lines = plan_memory(of("7b", lora)).lines
+    assert lines[-1].startswith("disk       30.7 GB")
+    # 4 engines of 15.2 GB in bfloat16.
+    assert "56.7 offloaded" in lines[-2]
+    merged = plan_memory(of("7b", f"{lora} {MODEL}.lora.merge=true")).lines
+    assert "0.0 offloaded" in merged[-2]
+    only = plan_memory(of("7b", f"{lora} ++{ACTOR}.checkpoint.save_lora_only=true")).lines
+    assert only[-1].startswith("disk       0.2 GB")
+
+
 def test_a_reference_model_is_counted_where_there_is_one(of):
     assert reference_bytes(of("1.5b")) is None
     assert reference_bytes(of("1.5b", f"{ACTOR}.use_kl_loss=true")) == 4
