@@ -8,8 +8,8 @@ import pytest
 
 from holderpo.memory.gpu_memory import STEP
 from holderpo.memory.sizes import GIB
-from recipe.holderpo.checks import machine
-from recipe.holderpo.checks.memory import plan_memory
+from recipe.holderpo.checks import machine, plan
+from recipe.holderpo.checks.memory import MemoryPlan, plan_memory
 from recipe.holderpo.checks.memory_settings import (
     engine_of,
     processes,
@@ -17,6 +17,7 @@ from recipe.holderpo.checks.memory_settings import (
     training_of,
 )
 from recipe.holderpo.checks.model_shape import UnknownShapeError, model_shape
+from recipe.holderpo.checks.same_settings import compare
 from recipe.holderpo.checks.settings import check_config
 from tests.holderpo.memory.setups import ENGINE, MEASURED, QWEN25_1_5B, QWEN25_7B
 from tests.recipe.checks.checking import ACTOR, FOUR_GPUS, MODEL, ROLLOUT, refusals
@@ -114,11 +115,11 @@ def test_where_the_sizes_are_not_known_the_plan_says_why(config, reason, tmp_pat
     composition = composed("math", [f"{MODEL}.path={tmp_path if config else 'someone/model'}"])
     with pytest.raises(UnknownShapeError, match=reason):
         model_shape(composition)
-    plan = plan_memory(composition)
-    assert len(plan.lines) == 1
-    assert plan.warnings == ()
-    assert plan.lines[0].startswith("memory     cannot be told: ")
-    assert reason in plan.lines[0]
+    made = plan_memory(composition)
+    assert len(made.lines) == 1
+    assert made.warnings == ()
+    assert made.lines[0].startswith("memory     cannot be told: ")
+    assert reason in made.lines[0]
 
 
 def test_the_settings_of_the_measured_run_are_read_as_they_were(of):
@@ -230,9 +231,9 @@ def test_disk_is_of_all_checkpoints_that_are_kept(overrides, line, of):
 
 def test_without_a_gpu_the_setting_is_the_card_and_without_both_there_is_none(of):
     assert "of the 80.0 of gpu_memory_gib" in plan_memory(of("7b")).lines[1]
-    plan = plan_memory(of("7b", "gpu_memory_gib=null"))
-    assert plan.lines[1].endswith("share, 0.5 of a GPU: give gpu_memory_gib to compare")
-    assert plan.warnings == ()
+    made = plan_memory(of("7b", "gpu_memory_gib=null"))
+    assert made.lines[1].endswith("share, 0.5 of a GPU: give gpu_memory_gib to compare")
+    assert made.warnings == ()
 
 
 def test_the_gpu_at_hand_counts_unless_the_run_is_on_a_cluster(of, monkeypatch):
@@ -290,6 +291,12 @@ def test_the_papers_machine_is_large_enough(model, of):
             "trainer.n_gpus_per_node=1",
             f"set {FSDP}.offload_policy=true (slow: the optimiser step is on the CPU)",
         ),
+        # A lower share would leave no room for a single answer.
+        (
+            "7b",
+            f"gpu_memory_gib=40 {ACTOR}.ppo_max_token_len_per_gpu=4096",
+            f": set {FSDP}.optimizer_offload=true",
+        ),
         ("7b", "gpu_memory_gib=8", "no setting is enough: take larger GPUs, or many more"),
     ],
 )
@@ -328,17 +335,30 @@ def test_main_memory_is_compared_where_the_run_is_to_be(of, monkeypatch):
 
 
 def test_the_plan_shows_it_on_gpus_only(existing):
-    plan = check_config(composed("demo", existing))
-    assert not any(line.startswith(("memory", "disk")) for line in plan.lines)
+    made = check_config(composed("demo", existing))
+    assert not any(line.startswith(("memory", "disk")) for line in made.lines)
     lines = check_config(composed("demo", [*existing, *FOUR_GPUS.split()])).lines
     after = [line.split(" ")[0] for line in lines]
     assert after.index("memory") == after.index("devices") + 1
 
 
+def test_the_plan_has_its_warnings(existing, monkeypatch):
+    told = MemoryPlan(("memory     much",), ("memory: too much",))
+    monkeypatch.setattr(plan, "plan_memory", lambda config: told)
+    made = check_config(composed("demo", existing))
+    assert told.lines[0] in made.lines
+    assert made.warnings == told.warnings
+
+
+def test_a_run_may_go_on_with_gpus_of_another_size():
+    then, now = (composed("math", [f"gpu_memory_gib={gib}"]) for gib in (40, 80))
+    assert compare(then, now, now).differences == ()
+
+
 def test_a_gpus_memory_means_nothing_on_a_cpu():
-    plan = plan_memory(composed("demo", ["gpu_memory_gib=80"]))
-    assert plan.lines == ()
-    assert plan.warnings == (
+    made = plan_memory(composed("demo", ["gpu_memory_gib=80"]))
+    assert made.lines == ()
+    assert made.warnings == (
         "gpu_memory_gib has no effect: it belongs to GPUs, this is device=cpu",
     )
 
