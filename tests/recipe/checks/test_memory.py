@@ -294,7 +294,7 @@ def test_the_papers_machine_is_large_enough(model, of):
         # A lower share would leave no room for a single answer.
         (
             "7b",
-            f"gpu_memory_gib=40 {ACTOR}.ppo_max_token_len_per_gpu=4096",
+            f"gpu_memory_gib=40.5 {ACTOR}.ppo_max_token_len_per_gpu=4096",
             f": set {FSDP}.optimizer_offload=true",
         ),
         ("7b", "gpu_memory_gib=8", "no setting is enough: take larger GPUs, or many more"),
