@@ -127,7 +127,8 @@ def test_the_model_of_a_run_is_told_what_the_run_told_it(run, model, tmp_path):
     assert first_prompt(answers).startswith("-= Welcome to TextWorld, ALFRED! =-")
     # What is given counts more, and a run without an agent says nothing.
     run("--device", "cpu", "--strictness", "strict", policy=place, out="strict")
-    assert numbers_of(tmp_path / "strict")["settings"]["turns"]["strictness"] == "strict"
+    turns = numbers_of(tmp_path / "strict")["settings"]["turns"]
+    assert turns["strictness"] == "strict, without other wording"
     (tmp_path / "run" / "config.yaml").write_text(json.dumps({"agent": None}))
     _, _, answers = run("--device", "cpu", policy=place, out="mathematics")
     assert first_prompt(answers).startswith("You are the agent in ALFWorld")
