@@ -27,6 +27,8 @@ class ModelShape:
     vocabulary: int
     is_tied: bool
     """Whether the output layer is the embedding."""
+    tensors: tuple[tuple[int, int, int], ...]
+    """Rows, numbers in a row, and how many parameters there are of that size; adapters apart."""
     norms_queries: bool = False
     """Whether queries and keys have norms of their own."""
 
@@ -45,11 +47,26 @@ class ModelShape:
         """Numbers of the output layer."""
         return self.vocabulary * self.hidden
 
+    @property
+    def largest_tensor(self) -> int:
+        """Numbers of the largest parameter."""
+        return max(rows * width for rows, width, _ in self.tensors)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference model of its own, which verl keeps in main memory."""
+
+    number_bytes: int
+    shards: int
+
 
 @dataclass(frozen=True)
 class Training:
     """How the actor is trained; ``_bytes`` are of one number."""
 
+    strategy: str
+    """verl's fsdp2 or fsdp."""
     gpus: int
     shards: int
     """GPUs that one copy of weights, gradients and optimiser state is spread over."""
@@ -69,6 +86,8 @@ class Training:
     packed: bool
     attention: str
     """flash_attention_..., sdpa or eager."""
+    flash_cross_entropy: bool
+    """Whether the logarithms of the probabilities are made by flash-attn's kernel."""
     checkpoints_layers: bool
     """Whether only the input of each layer is kept (gradient checkpointing)."""
     fused: bool
@@ -86,10 +105,11 @@ class Training:
     optimizer_rests_on_host: bool
     lives_on_host: bool
     """FSDP2's own offloading: the optimiser step too is on the CPU. The two above are true then."""
+    reference: Reference | None = None
 
     @property
     def is_flash(self) -> bool:
-        """Whether attention and cross entropy are flash-attn's."""
+        """Whether attention is flash-attn's."""
         return self.attention.startswith("flash_attention")
 
 
@@ -106,3 +126,5 @@ class RolloutEngine:
     """Whether it gives its memory back for the update."""
     bucket: int
     """In which weights go over."""
+    longest: int
+    """Tokens of the longest row, for whose keys and values there has to be room."""

@@ -88,24 +88,9 @@ def visible_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def gpu_memory_here() -> int | None:
-    """Bytes of the smallest GPU that torch sees; None where it sees none."""
-    import torch
-
-    devices = range(torch.cuda.device_count())
-    return min(
-        (torch.cuda.get_device_properties(one).total_memory for one in devices), default=None
-    )
-
-
 def own_cpus() -> int:
     """CPUs that Ray would count, unless it is told another number."""
     return os.cpu_count() or 1
-
-
-def own_memory() -> int:
-    """Bytes of main memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def has_flash_attention() -> bool:

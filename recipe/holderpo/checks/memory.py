@@ -8,21 +8,23 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from holderpo.memory.gpu_memory import GpuMemory
-from holderpo.memory.host_memory import HostMemory, checkpoint_bytes, host_memory
-from holderpo.memory.sizes import GIB, ModelShape, RolloutEngine, Training
-from recipe.holderpo.checks import machine
+from holderpo.memory.gpu_memory import USABLE, GpuMemory
+from holderpo.memory.host_memory import checkpoint_bytes
+from holderpo.memory.sizes import GIB, ModelShape, Training
+from recipe.holderpo.checks import machine_memory
 from recipe.holderpo.checks.checkpoints import num_kept
-from recipe.holderpo.checks.memory_advice import SHARE, Setup, advice
-from recipe.holderpo.checks.memory_settings import (
-    engine_of,
-    processes,
-    reference_bytes,
-    training_of,
+from recipe.holderpo.checks.machine import connects_to_ray
+from recipe.holderpo.checks.main_memory import (
+    main_memory,
+    main_memory_line,
+    main_memory_warnings,
 )
+from recipe.holderpo.checks.memory_advice import SHARE, Setup, advice, larger_engines
+from recipe.holderpo.checks.memory_settings import engine_of, training_of
 from recipe.holderpo.checks.model_shape import UnknownShapeError, model_shape
 
 _SETTING = "gpu_memory_gib"
+_PARTS = "actor_rollout_ref.rollout.tensor_model_parallel_size"
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,26 @@ def plan_memory(config: DictConfig) -> MemoryPlan:
         shape = model_shape(config)
     except UnknownShapeError as error:
         return MemoryPlan((f"memory     cannot be told: {error}",))
-    setup = Setup(shape, training_of(config), engine_of(config))
     card = _card(config)
+    setup = Setup(shape, training_of(config, is_here=card.is_here), engine_of(config))
     memory = setup.memory(card.size)
-    host = _host(config, shape, setup.training, setup.engine)
+    host = main_memory(config, shape, setup.training)
     disk = _disk(config, shape, setup.training)
-    lines = (*_gpu_lines(setup, memory, card), *_other_lines(host, disk))
-    return MemoryPlan(lines, tuple(_warnings(config, setup, memory, card, host)))
+    lines = [*_gpu_lines(setup, memory, card), *_reward_model_line(config)]
+    lines += [main_memory_line(host), _disk_line(disk)]
+    warnings = [] if card.size is None else [*_card_warnings(config, setup, card, card.size)]
+    # Of another machine nothing is known.
+    if card.is_here:
+        warnings += main_memory_warnings(host, shape, machine_memory.own_memory())
+    return MemoryPlan(tuple(lines), tuple(warnings))
 
 
 def _card(config: DictConfig) -> _Card:
     """The GPU at hand, or the one that the configuration names."""
-    here = None if machine.connects_to_ray(config) else machine.gpu_memory_here()
-    if here is not None:
-        return _Card(here, "of the GPU here", is_here=True)
+    if not connects_to_ray(config):
+        here = machine_memory.gpu_memory_here(config.trainer.n_gpus_per_node)
+        if here is not None:
+            return _Card(here, "of the GPU here", is_here=True)
     named = config.get(_SETTING)
     return _Card(None if named is None else int(named * GIB), f"of {_SETTING}", is_here=False)
 
@@ -106,38 +114,20 @@ def _gpu_lines(setup: Setup, memory: GpuMemory, card: _Card) -> Iterator[str]:
     )
 
 
-def _other_lines(host: HostMemory, disk: _Disk | None) -> Iterator[str]:
-    yield (
-        f"           main memory of a machine {_gib(host.peak)} GiB: {_gib(host.loading)} while "
-        f"the model is loaded, {_gib(host.staying)} offloaded or of a reference model, "
-        f"{_gib(host.processes)} of processes"
-    )
+def _reward_model_line(config: DictConfig) -> Iterator[str]:
+    reward_model = config.reward.reward_model
+    if reward_model.enable and not reward_model.enable_resource_pool:
+        yield "           a reward model on the same GPUs is not counted"
+
+
+def _disk_line(disk: _Disk | None) -> str:
     if disk is None:
-        yield "disk       no checkpoints are written"
-        return
+        return "disk       no checkpoints are written"
     number = "for the one that is kept" if disk.kept == 1 else f"for the {disk.kept} that are kept"
-    yield (
+    return (
         f"disk       {disk.each / 1e9:.1f} GB for each checkpoint, "
         f"{disk.kept * disk.each / 1e9:.1f} GB {number}"
         + (", and one more while it is written" if disk.removes else "")
-    )
-
-
-def _host(
-    config: DictConfig, shape: ModelShape, training: Training, engine: RolloutEngine
-) -> HostMemory:
-    model = config.actor_rollout_ref.model
-    # With adapters that are not merged vLLM sleeps with its weights in main memory.
-    sleeps_there = model.lora_rank > 0 and not model.lora.get("merge") and engine.sleeps
-    return host_memory(
-        shape,
-        training,
-        machines=config.trainer.nnodes,
-        processes=processes(config),
-        reference_bytes=reference_bytes(config),
-        engine_weights=(
-            shape.parameters * engine.number_bytes // engine.gpus if sleeps_there else 0
-        ),
     )
 
 
@@ -159,37 +149,28 @@ def _disk(config: DictConfig, shape: ModelShape, training: Training) -> _Disk | 
     return _Disk(each, kept, removes=kept < written)
 
 
-def _warnings(
-    config: DictConfig, setup: Setup, memory: GpuMemory, card: _Card, host: HostMemory
-) -> Iterator[str]:
-    if card.size is not None:
-        yield from _card_warnings(config, setup, memory, card, card.size)
-    # Of another machine nothing is known.
-    if card.is_here and host.peak > (here := machine.own_memory()):
-        yield (
-            f"main memory: {_gib(host.peak)} GiB expected, this machine has {_gib(here)}: lower "
-            "actor_rollout_ref.rollout.agent.num_workers or reward.num_workers, or offload less"
-        )
-
-
-def _card_warnings(
-    config: DictConfig, setup: Setup, memory: GpuMemory, card: _Card, size: int
-) -> Iterator[str]:
-    over = {name: held for name, held in memory.moments.items() if held > size}
-    if over:
-        moments = ", ".join(f"{_gib(held)} {name}" for name, held in over.items())
+def _card_warnings(config: DictConfig, setup: Setup, card: _Card, size: int) -> Iterator[str]:
+    memory = setup.memory(size)
+    too_large, close = memory.above(size), memory.above(USABLE * size)
+    moments = ", ".join(f"{_gib(held)} {name}" for name, held in (too_large or close).items())
+    if too_large:
         yield (
             f"memory: on each GPU more GiB are expected than the {_gib(size)} {card.name}, "
             f"{moments}: {advice(config, setup, size)}"
         )
-        return
-    longest = config.actor_rollout_ref.rollout.max_model_len or setup.training.longest
-    room = max(memory.key_value_tokens or 0, 0)
-    if room < longest:
+    elif close:
         yield (
-            f"memory: {SHARE} {setup.engine.share:g} leaves vLLM room for {room:,} tokens of keys "
-            f"and values beside its weights, and one row may have {longest:,}: raise it, or "
-            "actor_rollout_ref.rollout.tensor_model_parallel_size"
+            f"memory: close: on each GPU more than {USABLE:.0%} of the {_gib(size)} GiB "
+            f"{card.name} is expected, {moments}: {advice(config, setup, size)}"
+        )
+    elif not memory.has_room(setup.engine):
+        parts = (
+            f", or {_PARTS} to {larger[-1]}" if (larger := larger_engines(config, setup)) else ""
+        )
+        yield (
+            f"memory: {SHARE} {setup.engine.share:g} leaves vLLM room for "
+            f"{max(memory.key_value_tokens or 0, 0):,} tokens of keys and values beside its "
+            f"weights, and one row may have {setup.engine.longest:,}: raise it{parts}"
         )
 
 

@@ -122,11 +122,16 @@ def _heads(config: DictConfig, facts: Mapping[str, Any]) -> Iterator[str]:
         ),
     }
     for field, size in parts.items():
-        if heads % size or (key_heads % size and size % key_heads):
+        if not divides_heads(size, heads, key_heads):
             yield (
                 f"actor_rollout_ref.{field}: {size}; {path} has {heads} attention heads and "
                 f"{key_heads} of keys and values, give a number that divides both"
             )
+
+
+def divides_heads(size: int, heads: int, key_heads: int) -> bool:
+    """Whether so many GPUs can share an attention layer; heads of keys and values may be copied."""
+    return heads % size == 0 and (key_heads % size == 0 or size % key_heads == 0)
 
 
 def _vocabulary(

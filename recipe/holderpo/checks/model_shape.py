@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def _facts(path: str, model: DictConfig) -> Any:
     from verl.utils.model import update_model_config
 
     folder = Path(path).expanduser()
+    # A model with code of its own is refused here; without a word transformers would ask.
     facts = AutoConfig.from_pretrained(
-        str(folder) if folder.exists() else path, local_files_only=True
+        str(folder) if folder.exists() else path, local_files_only=True, trust_remote_code=False
     )
     changes = plain(model.override_config) if model.override_config else {}
     changes = changes.get("model_config", changes)
@@ -70,7 +72,7 @@ def _without_weights(facts: Any) -> Any:
     auto_class = get_hf_auto_model_class(facts)
     with torch.device("meta"), no_init_weights():
         # Of its implementations of attention the one that needs no other package.
-        built = auto_class.from_config(facts, attn_implementation="eager")
+        built = auto_class.from_config(facts, attn_implementation="eager", trust_remote_code=False)
     # Part of what was left out.
     built.tie_weights()
     return built
@@ -100,7 +102,12 @@ def _plain(value: Any) -> Any:
 
 def _count(facts: Any, built: Any, adapters: int) -> ModelShape:
     text = facts.get_text_config()
-    whole = sum(one.numel() for one in built.parameters()) - adapters
+    sizes = Counter(
+        (one.shape[0], one.numel() // one.shape[0])
+        for one in built.parameters()
+        if not adapters or not one.requires_grad
+    )
+    whole = sum(rows * width * count for (rows, width), count in sizes.items())
     repeated = getattr(built, "_no_split_modules", None) or ()
     layers = [one for one in built.modules() if type(one).__name__ in repeated]
     inner = sum(one.numel() for layer in layers for one in layer.parameters())
@@ -122,5 +129,6 @@ def _count(facts: Any, built: Any, adapters: int) -> ModelShape:
         head_size=getattr(text, "head_dim", None) or text.hidden_size // heads,
         vocabulary=text.vocab_size,
         is_tied=bool(getattr(facts, "tie_word_embeddings", False)),
+        tensors=tuple(sorted((*size, count) for size, count in sizes.items())),
         norms_queries=any(name.endswith("q_norm.weight") for name, _ in built.named_parameters()),
     )

@@ -12,13 +12,14 @@ from holderpo.memory.gpu_memory import (
     ASLEEP,
     BACKWARD,
     CONTEXT,
-    FUSED_CHUNK,
     HANDING_OVER,
+    LOADING,
     LOG_PROBABILITIES,
     STEP,
     gpu_memory,
 )
-from holderpo.memory.sizes import GIB, ModelShape
+from holderpo.memory.passes import FUSED_CHUNK
+from holderpo.memory.sizes import GIB, ModelShape, Reference
 from tests.holderpo.memory.setups import ENGINE, MEASURED, ON_FOUR, QWEN25_1_5B, QWEN25_7B
 
 H200, H100 = int(139.8 * GIB), 80 * GIB
@@ -29,16 +30,14 @@ def memory(shape=QWEN25_7B, training=ON_FOUR, engine=ENGINE, card=H100, **change
     return gpu_memory(shape, replace(training, **changes), engine, card)
 
 
-def test_the_measured_run_is_met_within_15_percent():
+def test_the_measured_peaks_are_met():
     expected = memory(QWEN25_1_5B, MEASURED, card=H200)
-    parts = expected.parts
-    held = sum(parts[name] for name in ("weights", "gradients", "optimiser state", "its step"))
     # torch's own peak of the actor, which is in the optimiser step and not in the backward pass.
-    assert held / GIB == pytest.approx(28.8, rel=0.01)
+    assert (expected.moments[STEP] - CONTEXT - ASLEEP) / GIB == pytest.approx(28.8, rel=0.01)
     assert expected.moments[BACKWARD] < expected.moments[STEP]
     # The card's, while vLLM answers.
     assert expected.peak == expected.moments[ANSWERING]
-    assert expected.peak / GIB == pytest.approx(90.8, rel=0.05)
+    assert expected.peak / GIB == pytest.approx(90.8, rel=0.03)
 
 
 def kept_by_a_layer(config, attention, mask):
@@ -91,6 +90,7 @@ def test_a_layer_keeps_what_the_arithmetic_says(config, attention):
         head_size=32,
         vocabulary=64,
         is_tied=True,
+        tensors=((64, config.hidden_size, 1),),
         norms_queries=isinstance(config, Qwen3Config),
     )
     training = replace(
@@ -112,31 +112,37 @@ def test_states_are_spread_over_the_gpus_that_share_a_copy():
 
 
 @pytest.mark.parametrize(
-    ("change", "moment"),
+    ("change", "moment", "direction"),
     [
-        ({"update_tokens": 8192}, BACKWARD),
-        ({"log_prob_tokens": 4096}, LOG_PROBABILITIES),
-        ({"step_bytes": 0}, STEP),
-        ({"reshards": False}, BACKWARD),
-        ({"checkpoints_layers": False}, BACKWARD),
-        ({"trains_entropy": True}, BACKWARD),
-        ({"scales_logits": True}, LOG_PROBABILITIES),
-        ({"compiles_entropy": False}, LOG_PROBABILITIES),
-        ({"entropy_chunk": 2048, "compiles_entropy": False}, LOG_PROBABILITIES),
-        ({"packed": False}, LOG_PROBABILITIES),
-        ({"attention": "sdpa"}, BACKWARD),
-        ({"attention": "eager"}, BACKWARD),
-        ({"keeps_whole_gradients": True}, BACKWARD),
-        ({"optimizer_rests_on_host": True}, ANSWERING),
-        ({"weights_rest_on_host": True}, HANDING_OVER),
-        ({"lives_on_host": True}, STEP),
-        ({"compute_bytes": 4}, BACKWARD),
-        ({"weight_bytes": 2}, BACKWARD),
+        ({"update_tokens": 8192}, BACKWARD, -1),
+        ({"log_prob_tokens": 4096}, LOG_PROBABILITIES, -1),
+        ({"step_bytes": 0}, STEP, -1),
+        ({"reshards": False}, BACKWARD, 1),
+        ({"checkpoints_layers": False}, BACKWARD, 1),
+        ({"trains_entropy": True}, BACKWARD, 1),
+        ({"flash_cross_entropy": False}, BACKWARD, 1),
+        ({"scales_logits": True}, LOG_PROBABILITIES, 1),
+        ({"compiles_entropy": False}, LOG_PROBABILITIES, 1),
+        ({"entropy_chunk": 2048, "compiles_entropy": False}, LOG_PROBABILITIES, 1),
+        ({"packed": False}, LOG_PROBABILITIES, 1),
+        ({"attention": "sdpa"}, BACKWARD, 1),
+        ({"attention": "eager"}, BACKWARD, 1),
+        ({"keeps_whole_gradients": True}, BACKWARD, 1),
+        ({"optimizer_rests_on_host": True}, ANSWERING, -1),
+        ({"weights_rest_on_host": True}, HANDING_OVER, -1),
+        ({"lives_on_host": True}, STEP, -1),
+        ({"compute_bytes": 4}, BACKWARD, 1),
+        ({"reduce_bytes": 2}, BACKWARD, -1),
+        ({"weight_bytes": 2}, BACKWARD, -1),
+        ({"weight_bytes": 2}, LOADING, -1),
+        ({"strategy": "fsdp"}, BACKWARD, 1),
+        ({"reference": Reference(4, shards=2)}, LOADING, 1),
     ],
 )
-def test_every_setting_shows_in_its_moment(change, moment):
+def test_every_setting_moves_its_moment_up_or_down(change, moment, direction):
     # Of a model whose logits and activations matter.
-    assert memory(**change).moments[moment] != memory().moments[moment]
+    moved = memory(**change).moments[moment] - memory().moments[moment]
+    assert (moved > 0) - (moved < 0) == direction
 
 
 def test_while_weights_go_over_both_hold_them():
@@ -150,49 +156,107 @@ def test_while_weights_go_over_both_hold_them():
     ("changes", "copies"),
     [
         ({}, 1),
-        ({"attention": "sdpa"}, 2),
+        ({"attention": "sdpa"}, 1),
+        ({"flash_cross_entropy": False}, 2),
         ({"scales_logits": True}, 2),
         ({"packed": False}, 2),
         ({"trains_entropy": True}, 3),
         ({"trains_entropy": True, "compiles_entropy": False}, 5),
-        # Two in float32 in place of two in bfloat16.
-        ({"trains_entropy": True, "entropy_chunk": 2048}, 7),
+        # Two in float32 in place of two in bfloat16, where it is not compiled.
+        ({"trains_entropy": True, "entropy_chunk": 2048, "compiles_entropy": False}, 7),
+        ({"trains_entropy": True, "entropy_chunk": 2048}, 3),
     ],
 )
 def test_logits_are_there_in_as_many_copies_as_are_needed(changes, copies):
     assert memory(**changes).parts["logits"] == copies * 16_384 * 152_064 * 2
 
 
-def test_the_backward_pass_has_its_peak_at_the_output_layer_or_in_a_layer():
-    beside = CONTEXT + ASLEEP
+def test_tied_matrices_are_gathered_through_the_backward_pass():
     # Little to do in the layers: their inputs, logits by chunks, the output layer's gradient twice,
-    # and the matrix itself.
+    # the matrix itself and the last layer.
     shape, few = QWEN25_1_5B, replace(MEASURED, update_tokens=4024)
-    head = 28 * 4024 * 1536 * 2 + 5 * 512 * 151_936 * 4 + 2 * 151_936 * 1536 * 2
-    head += shape.outer_parameters * 2
-    held = 16 * shape.parameters + head + beside
-    assert memory(shape, few).moments[BACKWARD] == held
-    # Much: one layer's activations and three numbers for each of its MLP's, gathered weights and a
-    # layer's gradient in bfloat16 and float32.
-    layer = QWEN25_7B.layer_parameters
-    gathered = 2 * (QWEN25_7B.outer_parameters + 2 * layer)
-    passes = memory().parts["activations"] + 3 * 16_384 * 18_944 * 2 + 152_064 * 3584 * 2
-    held = 4 * QWEN25_7B.parameters + passes + gathered + 6 * layer + beside
+    matrix, layer = 151_936 * 1536, shape.layer_parameters
+    head = 28 * 4024 * 1536 * 2 + 5 * 512 * 151_936 * 4 + 2 * matrix * 2
+    head += 2 * (shape.outer_parameters + layer)
+    held = 16 * shape.parameters + CONTEXT + ASLEEP
+    assert memory(shape, few).moments[BACKWARD] == held + head
+    # Much: one layer's activations and three numbers for each of its MLP's, the waiting gradient,
+    # gathered weights, and a layer's gradient in bfloat16 and float32.
+    many = replace(MEASURED, update_tokens=16_384)
+    passes = memory(shape, many).parts["activations"] + 3 * 16_384 * 8960 * 2 + matrix * 2
+    gathered = 2 * (shape.outer_parameters + 2 * layer)
+    assert memory(shape, many).moments[BACKWARD] == held + passes + gathered + 6 * layer
+
+
+def test_an_output_layer_of_its_own_is_done_with_before_the_layers_work():
+    shape, matrix = QWEN25_7B, 152_064 * 3584
+    layer, sharded = shape.layer_parameters, 4 * QWEN25_7B.parameters + CONTEXT + ASLEEP
+    # Of its gradient only the copy in float32 is left, until the last layer is done.
+    passes = memory().parts["activations"] + 3 * 16_384 * 18_944 * 2
+    held = sharded + passes + 4 * matrix + 2 * layer + 2 * 2 * layer
     assert memory().moments[BACKWARD] == held
+    # Few tokens: its gradient in both, when the logits are gone, itself, and the last layer.
+    inputs, gathered = 28 * 512 * 3584 * 2, 2 * (matrix + layer)
+    few = memory(update_tokens=512).moments[BACKWARD]
+    assert few == sharded + inputs + (2 + 4) * matrix + gathered
+    # Log-probabilities gather it for the logits alone.
+    logits = 16_384 * 152_064 * 2
+    read = memory(log_prob_tokens=16_384).moments[LOG_PROBABILITIES]
+    assert read == 3 * shape.parameters + logits + gathered + CONTEXT + ASLEEP
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_the_model_is_loaded_on_the_gpu_also_where_it_lives_in_main_memory(shards):
+    offloaded = memory(
+        lives_on_host=True,
+        weights_rest_on_host=True,
+        optimizer_rests_on_host=True,
+        gpus=shards,
+        shards=shards,
+    )
+    loading = 4 * QWEN25_7B.parameters // shards + 4 * 152_064 * 3584 + CONTEXT
+    assert offloaded.moments[LOADING] == loading
+    if shards == 1:
+        # Most of it, then: no GPU of 24 GiB is enough.
+        assert loading > 30 * GIB > offloaded.moments[BACKWARD]
+
+
+def test_a_reference_model_is_loaded_over_its_own_gpus():
+    reference = Reference(number_bytes=4, shards=1)
+    expected = memory(reference=reference).moments[LOADING]
+    assert expected == 4 * QWEN25_7B.parameters + 4 * 152_064 * 3584 + CONTEXT
+
+
+def test_weights_come_to_the_gpu_to_go_over_where_they_are_put_together_there():
+    rests = {"weights_rest_on_host": True}
+    away = memory(**rests).moments[HANDING_OVER]
+    assert memory(strategy="fsdp", **rests).moments[HANDING_OVER] == away + QWEN25_7B.parameters
+    lora = replace(QWEN25_7B, adapter_parameters=4000)
+    there, apart = memory(lora).moments, memory(lora, **rests).moments
+    assert apart[HANDING_OVER] == there[HANDING_OVER]
+    assert apart[ANSWERING] < there[ANSWERING]
+
+
+def test_the_engines_process_is_beside_its_share():
+    rests = memory(weights_rest_on_host=True, optimizer_rests_on_host=True)
+    assert rests.moments[ANSWERING] == H100 // 2 + 2 * CONTEXT
+    awake = memory(engine=replace(ENGINE, sleeps=False)).moments[STEP]
+    assert awake == memory().moments[STEP] - ASLEEP + H100 // 2 + CONTEXT
 
 
 def test_what_is_offloaded_between_updates_is_back_for_them():
     offloaded = memory(weights_rest_on_host=True, optimizer_rests_on_host=True)
     assert offloaded.moments[BACKWARD] == memory().moments[BACKWARD]
-    assert offloaded.moments[ANSWERING] == H100 // 2 + CONTEXT
     # Log-probabilities need the weights, and no optimiser state.
     saved = memory().moments[LOG_PROBABILITIES] - offloaded.moments[LOG_PROBABILITIES]
     assert saved == memory().parts["optimiser state"]
 
 
 def test_an_engine_that_never_sleeps_is_there_in_every_moment():
-    awake = memory(engine=replace(ENGINE, sleeps=False))
-    assert min(awake.moments.values()) > H100 // 2
+    awake = dict(memory(engine=replace(ENGINE, sleeps=False)).moments)
+    # It is started when the model is there.
+    assert awake.pop(LOADING) == memory().moments[LOADING] < H100 // 2
+    assert min(awake.values()) > H100 // 2
     assert memory().moments[STEP] < H100 // 2
 
 
@@ -220,6 +284,8 @@ def test_room_for_keys_and_values_is_what_the_weights_leave():
     room = memory().key_value_tokens * per_token
     assert room / GIB == pytest.approx(40 - 2 - 7_615_616_512 * 2 / GIB, abs=0.01)
     assert memory(engine=replace(ENGINE, share=0.1)).key_value_tokens < 0
+    assert memory().has_room(replace(ENGINE, longest=memory().key_value_tokens))
+    assert not memory().has_room(replace(ENGINE, longest=memory().key_value_tokens + 1))
     # Half of the heads, and half of the weights.
     assert memory(engine=replace(ENGINE, gpus=2)).key_value_tokens > 2 * memory().key_value_tokens
 
@@ -228,4 +294,5 @@ def test_without_a_card_the_engines_share_is_not_known():
     unknown = memory(card=None)
     assert ANSWERING not in unknown.moments
     assert unknown.key_value_tokens is None
+    assert unknown.has_room(ENGINE)
     assert unknown.moments[STEP] == memory().moments[STEP]

@@ -1,22 +1,30 @@
 """What the memory of a run follows from: the model's sizes and verl's settings."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from holderpo.memory.host_memory import Adapters
+from holderpo.memory.sizes import Reference
+from recipe.holderpo.checks import memory_settings
 from recipe.holderpo.checks.memory import plan_memory
 from recipe.holderpo.checks.memory_settings import (
+    adapters_of,
     engine_of,
+    log_prob_tokens,
     processes,
-    reference_bytes,
     training_of,
 )
 from recipe.holderpo.checks.model_shape import UnknownShapeError, model_shape
 from tests.holderpo.memory.setups import ENGINE, MEASURED, QWEN25_1_5B, QWEN25_7B
 from tests.recipe.checks.checking import ACTOR, MODEL, ROLLOUT
 from tests.recipe.checks.checking import ENGINE as FSDP
-from tests.recipe.checks.memory_runs import AS_MEASURED, of
+from tests.recipe.checks.memory_runs import AS_MEASURED, CONFIGS, of
 from tests.recipe.composing import composed
 
 __all__ = ["of"]
@@ -61,6 +69,20 @@ def test_where_the_sizes_are_not_known_the_plan_says_why(config, reason, tmp_pat
     assert reason in made.lines[0]
 
 
+def test_a_model_with_code_of_its_own_is_not_asked_about(of, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *words: asked.append(words) or "n")
+    own = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": own}))
+    with pytest.raises(UnknownShapeError, match="contains custom code"):
+        model_shape(composed("math", [f"{MODEL}.path={tmp_path}"]))
+    # A known configuration whose model alone is the folder's own is built as the known one.
+    known = CONFIGS["1.5b"] | {"auto_map": {"AutoModelForCausalLM": "code.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(known))
+    assert model_shape(composed("math", [f"{MODEL}.path={tmp_path}"])) == QWEN25_1_5B
+    assert asked == []
+
+
 def test_the_settings_of_the_measured_run_are_read_as_they_were(of):
     config = of("1.5b", AS_MEASURED)
     assert training_of(config) == MEASURED
@@ -74,7 +96,7 @@ def test_the_settings_of_the_measured_run_are_read_as_they_were(of):
         (f"++{FSDP}.mixed_precision={{param_dtype:fp32}}", {"compute_bytes": 4}),
         (f"{ACTOR}.optim.override_optimizer_config={{fused:true}}", {"step_bytes": 0}),
         (f"{ACTOR}.optim.override_optimizer_config={{amsgrad:true}}", {"state_bytes": 12}),
-        (f"{ACTOR}.optim.optimizer=SGD", {"state_bytes": 0, "step_bytes": 0}),
+        (f"{ACTOR}.optim.override_optimizer_config={{foreach:false}}", {"step_bytes": 0}),
         (f"{ACTOR}.optim.optimizer=AdamW8bit", {"state_bytes": 2, "step_bytes": 0}),
         (f"{MODEL}.enable_gradient_checkpointing=false", {"checkpoints_layers": False}),
         (f"{MODEL}.use_remove_padding=false", {"packed": False}),
@@ -83,6 +105,7 @@ def test_the_settings_of_the_measured_run_are_read_as_they_were(of):
         (f"{ACTOR}.entropy_from_logits_with_chunking=true", {"entropy_chunk": 2048}),
         (f"{FSDP}.use_torch_compile=false", {"compiles_entropy": False}),
         (f"{ROLLOUT}.temperature=0.9", {"scales_logits": True}),
+        (f"{ACTOR}.strategy=fsdp", {"strategy": "fsdp"}),
         (f"{FSDP}.reshard_after_forward=false", {"reshards": False}),
         (f"{FSDP}.param_offload=true", {"weights_rest_on_host": True}),
         (f"{FSDP}.optimizer_offload=true", {"optimizer_rests_on_host": True}),
@@ -118,11 +141,114 @@ def test_each_turn_of_an_agent_is_a_row(of):
 
 
 def test_a_reference_model_is_counted_where_there_is_one(of):
-    assert reference_bytes(of("1.5b")) is None
-    assert reference_bytes(of("1.5b", f"{ACTOR}.use_kl_loss=true")) == 4
-    assert reference_bytes(of("1.5b", f"{ACTOR}.use_kl_loss=true {MODEL}.lora_rank=8")) is None
-    larger = f"{ACTOR}.use_kl_loss=true actor_rollout_ref.ref.log_prob_max_token_len_per_gpu=40000"
-    assert training_of(of("1.5b", larger)).log_prob_tokens == 40_000
+    kl, ref = f"{ACTOR}.use_kl_loss=true", "actor_rollout_ref.ref"
+    assert training_of(of("1.5b")).reference is None
+    assert training_of(of("1.5b", kl)).reference == Reference(4, shards=4)
+    assert training_of(of("1.5b", f"{kl} {MODEL}.lora_rank=8")).reference is None
+    own = f"{kl} {ref}.fsdp_config.fsdp_size=2 {ref}.fsdp_config.model_dtype=bf16"
+    assert training_of(of("1.5b", own)).reference == Reference(2, shards=2)
+    larger = of("1.5b", f"{kl} {ref}.log_prob_max_token_len_per_gpu=40000")
+    assert training_of(larger).log_prob_tokens == 40_000
+    assert log_prob_tokens(larger) == {"rollout": 16_384, "ref": 40_000}
+
+
+def test_adapters_go_over_apart_unless_they_are_merged(of):
+    lora = f"{MODEL}.lora_rank=8"
+    assert adapters_of(of("1.5b")) is None
+    assert adapters_of(of("1.5b", lora)) == Adapters(1, 2, sends_weights=True)
+    assert adapters_of(of("1.5b", f"{lora} {MODEL}.lora.merge=true")) is None
+    assert adapters_of(of("1.5b", f"{lora} {ROLLOUT}.free_cache_engine=false")) is None
+    loads = adapters_of(of("1.5b", f"{lora} {ROLLOUT}.load_format=safetensors"))
+    assert loads == Adapters(1, 2, sends_weights=False)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "variable", "is_here", "installed", "expected"),
+    [
+        # As verl imports it, wherever that can be looked at; else as attention tells.
+        ("", None, True, True, True),
+        ("", None, True, False, False),
+        (f"{MODEL}.override_config.attn_implementation=sdpa", None, True, True, True),
+        (f"{MODEL}.override_config.attn_implementation=sdpa", None, False, True, False),
+        ("", None, False, False, True),
+        ("", "1", True, True, False),
+        ("", "1", False, True, False),
+        (f"{FSDP}.full_determinism=true", None, True, True, False),
+        # verl leaves the variable as it is, then.
+        (f"{FSDP}.full_determinism=true", "0", True, True, True),
+    ],
+)
+def test_flash_attns_cross_entropy_is_taken_where_the_package_is(
+    overrides, variable, is_here, installed, expected, of, monkeypatch
+):
+    monkeypatch.delenv("VERL_DISABLE_FLASH_ATTN_CE", raising=False)
+    if variable:
+        monkeypatch.setenv("VERL_DISABLE_FLASH_ATTN_CE", variable)
+    found = object() if installed else None
+    monkeypatch.setattr(memory_settings.importlib.util, "find_spec", lambda name: found)
+    training = training_of(of("1.5b", overrides), is_here=is_here)
+    assert training.flash_cross_entropy is expected
+
+
+class MostMade(TorchDispatchMode):
+    """Most bytes at a time of tensors that were made in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.made, self.most = {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.made[storage._cdata] = (weakref.ref(tensor), storage.nbytes())
+        alive = [size for ref, size in self.made.values() if ref() is not None]
+        self.most = max(self.most, sum(alive))
+        return out
+
+
+def kept_and_made(name, **settings):
+    """State, and the most that a later step on all tensors makes, over all parameters."""
+    parameters = [torch.ones(1000, requires_grad=True) for _ in range(4)]
+    optimiser = getattr(torch.optim, name)(parameters, lr=0.1, foreach=True, **settings)
+    for _ in range(2):
+        for one in parameters:
+            one.grad = torch.ones(1000)
+        with MostMade() as made:
+            optimiser.step()
+    states = [one for state in optimiser.state.values() for one in state.values()]
+    kept = sum(one.nbytes for one in states if torch.is_tensor(one) and one.numel() == 1000)
+    return kept // 16_000, round(made.most / 16_000)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("AdamW", {}),
+        ("AdamW", {"amsgrad": True}),
+        ("Adam", {}),
+        ("SGD", {}),
+        ("SGD", {"momentum": 0.9}),
+        ("RMSprop", {}),
+        ("RMSprop", {"momentum": 0.9, "centered": True}),
+        ("Adagrad", {}),
+        ("Adadelta", {}),
+        ("Adamax", {}),
+        ("NAdam", {}),
+        ("RAdam", {}),
+        ("ASGD", {}),
+    ],
+)
+def test_optimisers_keep_and_make_as_much_as_torch_does(name, own, decay, of):
+    kept, made = kept_and_made(name, weight_decay=decay, **own)
+    settings = ",".join(f"{key}:{value}" for key, value in own.items())
+    overrides = f"{ACTOR}.optim.optimizer={name} {ACTOR}.optim.weight_decay={decay}"
+    if own:
+        overrides += f" {ACTOR}.optim.override_optimizer_config={{{settings}}}"
+    training = training_of(of("1.5b", overrides))
+    assert (training.state_bytes, training.step_bytes) == (4 * kept, 4 * made)
 
 
 def test_more_workers_are_more_processes(of):
