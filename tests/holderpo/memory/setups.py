@@ -1,52 +1,50 @@
 """Shapes of public models, and the run whose memory was measured."""
 
+from collections import Counter
 from dataclasses import replace
 
 from holderpo.memory.sizes import ModelShape, RolloutEngine, Training
 
 
-def of_qwen2(layers, hidden, intermediate, key_values, vocabulary, *, is_tied):
-    """Sizes of a Qwen2's parameters."""
-    biases = {(hidden, 1): 3 * layers + 1, (key_values, 1): 2 * layers}
-    matrices = {
-        (hidden, hidden): 2 * layers,
-        (key_values, hidden): 2 * layers,
-        (intermediate, hidden): 2 * layers,
-        (hidden, intermediate): layers,
-        (vocabulary, hidden): 1 if is_tied else 2,
-    }
-    return tuple(sorted((*size, count) for size, count in (biases | matrices).items()))
+def decoder(layers, hidden, intermediate, heads, key_value_heads, vocabulary, *, is_tied, qwen3):
+    """A Qwen2, with biases, or a Qwen3, with norms of queries and keys; heads of 128."""
+    queries, keys = 128 * heads, 128 * key_value_heads
+    # Two norms of each layer, and the last one.
+    counts = Counter({(hidden, 1): 2 * layers + 1})
+    counts[hidden, queries] += layers
+    counts[queries, hidden] += layers
+    counts[keys, hidden] += 2 * layers
+    counts[intermediate, hidden] += 2 * layers
+    counts[hidden, intermediate] += layers
+    counts[vocabulary, hidden] += 1 if is_tied else 2
+    if qwen3:
+        counts[128, 1] += 2 * layers
+    else:
+        counts[queries, 1] += layers
+        counts[keys, 1] += 2 * layers
+    outside = vocabulary * hidden * (1 if is_tied else 2) + hidden
+    return ModelShape(
+        parameters=sum(rows * width * count for (rows, width), count in counts.items()),
+        outer_parameters=outside,
+        adapter_parameters=0,
+        layers=layers,
+        hidden=hidden,
+        intermediate=intermediate,
+        heads=heads,
+        key_value_heads=key_value_heads,
+        head_size=128,
+        vocabulary=vocabulary,
+        is_tied=is_tied,
+        tensors=tuple(sorted((*size, count) for size, count in counts.items())),
+        norms_queries=qwen3,
+    )
 
 
 # From the models' published config.json.
-QWEN25_1_5B = ModelShape(
-    parameters=1_543_714_304,
-    outer_parameters=151_936 * 1536 + 1536,
-    adapter_parameters=0,
-    layers=28,
-    hidden=1536,
-    intermediate=8960,
-    heads=12,
-    key_value_heads=2,
-    head_size=128,
-    vocabulary=151_936,
-    is_tied=True,
-    tensors=of_qwen2(28, 1536, 8960, 256, 151_936, is_tied=True),
-)
-QWEN25_7B = ModelShape(
-    parameters=7_615_616_512,
-    outer_parameters=2 * 152_064 * 3584 + 3584,
-    adapter_parameters=0,
-    layers=28,
-    hidden=3584,
-    intermediate=18_944,
-    heads=28,
-    key_value_heads=4,
-    head_size=128,
-    vocabulary=152_064,
-    is_tied=False,
-    tensors=of_qwen2(28, 3584, 18_944, 512, 152_064, is_tied=False),
-)
+QWEN25_1_5B = decoder(28, 1536, 8960, 12, 2, 151_936, is_tied=True, qwen3=False)
+QWEN25_7B = decoder(28, 3584, 18_944, 28, 4, 152_064, is_tied=False, qwen3=False)
+QWEN3_4B = decoder(36, 2560, 9728, 32, 8, 151_936, is_tied=True, qwen3=True)
+QWEN3_8B = decoder(36, 4096, 12_288, 32, 8, 151_936, is_tied=False, qwen3=True)
 # configs/math.yaml on one H200: weights and Adam in float32, fused log-probabilities, gradient
 # checkpointing, packs of 8,192 tokens, sdpa.
 MEASURED = Training(
