@@ -13,7 +13,6 @@ from torch import Tensor
 
 from holderpo.power_mean_passes import (
     LARGE_ORDER,
-    compile_once,
     row_blocks,
     value_of_large_order,
 )
@@ -71,7 +70,7 @@ def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor
         ValueError: if shapes do not fit or an order is NaN.
     """
     mask_BT = as_mask(log_ratio, mask)
-    return _log_power_mean(log_ratio, None, mask_BT, p, None, False).log_rho
+    return _log_power_mean(log_ratio, None, mask_BT, p, None).log_rho
 
 
 class LogPowerMean(NamedTuple):
@@ -102,7 +101,6 @@ def log_power_mean_of_ratio(
     mask: Tensor,
     p: float | Tensor,
     bounds: TokenBounds | None = None,
-    compiled: bool = False,
 ) -> LogPowerMean:
     """:func:`log_power_mean` of ``log_prob - old_log_prob``, without storing the difference.
 
@@ -120,7 +118,6 @@ def log_power_mean_of_ratio(
         mask: (B, T) bool or 0/1.
         p: one number or (B,), in [-inf, +inf].
         bounds: range of each token's log-ratio, with 0 inside; None for none.
-        compiled: run both passes through ``torch.compile`` instead of block by block.
 
     Returns:
         Log power mean and mean log-ratio; 0 for a row without tokens.
@@ -129,11 +126,8 @@ def log_power_mean_of_ratio(
         ValueError: as :func:`log_power_mean`.
     """
     mask_BT = as_mask(log_prob, mask)
-    if old_log_prob.shape != log_prob.shape:
-        raise ValueError(
-            f"old_log_prob: shape {tuple(old_log_prob.shape)}; give {tuple(log_prob.shape)}"
-        )
-    return _log_power_mean(log_prob, old_log_prob, mask_BT, p, bounds, compiled)
+    check_old_log_prob(log_prob, old_log_prob)
+    return _log_power_mean(log_prob, old_log_prob, mask_BT, p, bounds)
 
 
 def token_weights(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
@@ -192,6 +186,31 @@ def as_mask(values: Tensor, mask: Tensor) -> Tensor:
     return mask if mask.dtype == torch.bool else mask != 0
 
 
+def check_old_log_prob(log_prob: Tensor, old_log_prob: Tensor) -> None:
+    """Both must have one shape.
+
+    Raises:
+        ValueError: if they have not.
+    """
+    if old_log_prob.shape != log_prob.shape:
+        raise ValueError(
+            f"old_log_prob: shape {tuple(old_log_prob.shape)}; give {tuple(log_prob.shape)}"
+        )
+
+
+def check_orders(p: float | Tensor, num_rows: int) -> None:
+    """One number that is not NaN, or as many orders as rows, whose values are not looked at.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    if isinstance(p, Tensor):
+        if p.shape not in ((), (num_rows,)):
+            raise ValueError(f"p: shape {tuple(p.shape)}; give one number or ({num_rows},)")
+    elif math.isnan(p):
+        raise ValueError("p: NaN; give orders in [-inf, +inf]")
+
+
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """Dtype of the loss for inputs of ``dtype``: float32 for half precision, else the same."""
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
@@ -209,11 +228,9 @@ class _Order(NamedTuple):
     @staticmethod
     def of(p: float | Tensor, values: Tensor) -> _Order:
         num_rows = values.shape[0]
+        check_orders(p, num_rows)
         order = torch.as_tensor(p, dtype=compute_dtype(values.dtype), device=values.device).detach()
-        if order.ndim == 0:
-            order = order.expand(num_rows)
-        if order.shape != (num_rows,):
-            raise ValueError(f"p: shape {tuple(order.shape)}; give one number or ({num_rows},)")
+        order = order.expand(num_rows)
         # A number is looked at on the host: a GPU need not be waited for.
         numbers = torch.tensor([p], dtype=torch.float64) if isinstance(p, int | float) else order
         if torch.isnan(numbers).any():
@@ -245,13 +262,11 @@ class _LogPowerMean(torch.autograd.Function):
         mask_BT: Tensor,
         p: float | Tensor,
         bounds: TokenBounds | None,
-        compiled: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         order = _Order.of(p, log_prob)
         value_B, mean_B, high_B, low_B = (torch.empty_like(order.p_B) for _ in range(4))
-        function = compile_once(_value) if compiled else _value
-        for block in row_blocks(log_prob, compiled):
-            value_B[block], mean_B[block], high_B[block], low_B[block] = function(
+        for block in row_blocks(log_prob):
+            value_B[block], mean_B[block], high_B[block], low_B[block] = _value(
                 log_prob[block],
                 None if old_log_prob is None else old_log_prob[block],
                 mask_BT[block],
@@ -259,7 +274,7 @@ class _LogPowerMean(torch.autograd.Function):
                 _rows(bounds, block),
             )
         ctx.save_for_backward(log_prob, old_log_prob, mask_BT)
-        ctx.order, ctx.bounds, ctx.compiled = order, bounds, compiled
+        ctx.order, ctx.bounds = order, bounds
         ctx.mark_non_differentiable(mean_B, high_B, low_B)
         return value_B, mean_B, high_B, low_B
 
@@ -268,9 +283,8 @@ class _LogPowerMean(torch.autograd.Function):
     def backward(ctx: Any, grad_B: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         log_prob, old_log_prob, mask_BT = ctx.saved_tensors
         gradient_BT = torch.empty_like(log_prob)
-        function = compile_once(_gradient) if ctx.compiled else _gradient
-        for block in row_blocks(log_prob, ctx.compiled):
-            gradient_BT[block] = function(
+        for block in row_blocks(log_prob):
+            gradient_BT[block] = _gradient(
                 log_prob[block],
                 None if old_log_prob is None else old_log_prob[block],
                 mask_BT[block],
@@ -278,7 +292,7 @@ class _LogPowerMean(torch.autograd.Function):
                 ctx.order.rows(block),
                 _rows(ctx.bounds, block),
             )
-        return gradient_BT, None, None, None, None, None
+        return gradient_BT, None, None, None, None
 
 
 def _rows(bounds: TokenBounds | None, block: slice) -> TokenBounds | None:

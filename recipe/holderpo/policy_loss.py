@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
 from holderpo.advantage import EPISODE, TURN
-from holderpo.control.order import Order, UniformOrder
+from holderpo.control.order import Order, UniformOrder, order_numbers
 from holderpo.dotted import load_callable
 from holderpo.objective import (
     CLIP_LEVELS,
@@ -22,8 +23,10 @@ from holderpo.objective import (
     ClipRange,
     Statistics,
     clipped_surrogate,
+    first_of_each,
     log_space_clip,
     one_per_response,
+    order_of_sign,
     sequence_advantage,
     token_bounds,
 )
@@ -33,6 +36,8 @@ from recipe.holderpo.sections import POWER_MEAN
 AGGREGATES = {POWER_MEAN: log_power_mean}
 # Under which the driver puts the round's order into the batch's non-tensor data.
 ORDER_KEY = "holder_order"
+# What verl's own losses report: share clipped, estimate of the KL, share held by the dual clip.
+OWN_METRICS = ("actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower")
 
 
 @dataclass
@@ -53,8 +58,8 @@ class HolderLossConfig(PolicyLossConfig):
     """GMPO's clip range, exp(-x) to exp(x), in place of `clip_ratio_low` and `_high`; GMPO: 0.4."""
     dual_clip: float | None = None
     """Ratio above which a negative advantage no longer pushes down; the paper has none."""
-    compiled: bool = False
-    """Let torch.compile fuse the passes over tokens; meant for GPUs, unmeasured there."""
+    fused: bool = True
+    """On a GPU, compute the loss in one kernel forward and one backward (needs Triton)."""
     sequence_unit: str = TURN
     """What one power mean is taken over: the tokens of a `turn`, one response of the model."""
 
@@ -84,8 +89,8 @@ class HolderLossConfig(PolicyLossConfig):
             )
         if self.sequence_unit != TURN:
             raise ValueError(f"policy_loss.sequence_unit: {self.sequence_unit!r}; give {TURN}")
-        if not isinstance(self.compiled, bool):
-            raise ValueError(f"policy_loss.compiled: {self.compiled!r}; give true or false")
+        if not isinstance(self.fused, bool):
+            raise ValueError(f"policy_loss.fused: {self.fused!r}; give true or false")
         if (self.rollout_correction or {}).get("bypass_mode"):
             raise ValueError(
                 "policy_loss.rollout_correction.bypass_mode: true; set it to false: the ratio "
@@ -161,6 +166,24 @@ class LossCall:
     """Per-sequence statistics of the Hölder loss; None for another loss."""
     row_losses: Tensor | None = None
     """(rows,) loss of each response, without gradient; None for another loss."""
+    own_metrics: Tensor | None = None
+    """Values of ``OWN_METRICS``, left on the device for the hook to read with its own."""
+    is_uneven: Tensor | None = None
+    """bool scalar: advantages or weights vary along a response, which ``refuse`` then names."""
+    refuse: Callable[[], None] | None = None
+    """Raises the error of what is uneven; waits for the device."""
+
+    def check(self, is_uneven: bool) -> None:
+        """Refuse what could not be looked at before the device was waited for.
+
+        Args:
+            is_uneven: as it was read.
+
+        Raises:
+            ValueError: if it is.
+        """
+        if is_uneven and self.refuse is not None:
+            self.refuse()
 
 
 _current_call: ContextVar[LossCall | None] = ContextVar("holder_loss_call", default=None)
@@ -201,7 +224,7 @@ def compute_policy_loss_holder(
             ``rollout_is: sequence``); None for 1.
 
     Returns:
-        The loss (scalar) and verl's own metrics.
+        The loss (scalar) and the metrics of verl's own losses, which the hook reads itself.
 
     Raises:
         ValueError: for a setting under which this would not be the method, with the fix.
@@ -213,59 +236,96 @@ def compute_policy_loss_holder(
             "the Hölder loss needs 'seq-mean-token-mean'"
         )
     settings = loss_settings(config)
-    call = _current_call.get() or LossCall(order=_configured_order(settings))
+    hooked_call = _current_call.get()
+    call = hooked_call or LossCall(order=_configured_order(settings))
     mask = response_mask.bool()
-    advantage = sequence_advantage(advantages, mask)
     clip = clip_range(config)._asdict()
-    if isinstance(call.order, UniformOrder):
-        call.p = call.order.p
-    elif call.order is None or not hasattr(call.order, "for_rows"):
+    p = _order_of_call(call, log_prob, old_log_prob, advantages, mask, clip)
+    own_aggregate = settings.aggregate != POWER_MEAN
+    weights, is_uneven = None, None
+    if rollout_is_weights is not None:
+        weights, is_uneven = first_of_each(rollout_is_weights, mask)
+    loss_per_sequence, call.rows = clipped_surrogate(
+        log_prob,
+        old_log_prob,
+        advantages,
+        mask,
+        p=p,
+        **clip,
+        clip_level=settings.clip_level,
+        dual_clip=settings.dual_clip,
+        sequence_weights=weights,
+        aggregate=load_callable(settings.aggregate, field="policy_loss.aggregate")
+        if own_aggregate
+        else None,
+        fused=settings.fused,
+        check_advantages=False,
+    )
+    call.p = order_of_sign(call.rows.advantage, *p) if isinstance(p, tuple) else p
+    call.row_losses = loss_per_sequence.detach()
+    num_sequences, dp_size = _global_batch(config, mask)
+    loss = loss_per_sequence.sum() * (dp_size / num_sequences)
+
+    with torch.no_grad():
+        uneven = call.rows.uneven if is_uneven is None else call.rows.uneven | is_uneven
+        call.is_uneven = uneven.any()
+        call.refuse = functools.partial(_refuse_uneven, advantages, rollout_is_weights, mask)
+        call.own_metrics = _own_metrics(call.rows, mask, settings.clip_level)
+        if hooked_call is not None:
+            return loss, {}
+        # One read of the device for all of them.
+        *values, was_uneven = torch.stack([*call.own_metrics, call.is_uneven]).tolist()
+    call.check(bool(was_uneven))
+    return loss, dict(zip(OWN_METRICS, values, strict=True))
+
+
+def _order_of_call(
+    call: LossCall,
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    clip: dict[str, float],
+) -> float | tuple[float, float] | Tensor:
+    """The order of each response, in numbers where it looks at none of them."""
+    if call.order is None or not hasattr(call.order, "for_rows"):
         raise ValueError(
             f"{ORDER_KEY}: {call.order!r}; the batch has lost the round's order between driver and "
             "actor, so p is not known: hand its non-tensor data on unchanged"
         )
-    else:
-        log_ratio = (log_prob - old_log_prob).detach()
-        call.p = call.order.for_rows(log_ratio, mask, advantage, **clip)
-    own_aggregate = settings.aggregate != POWER_MEAN
-    loss_per_sequence, call.rows = clipped_surrogate(
-        log_prob,
-        old_log_prob,
-        advantage,
-        mask,
-        p=call.p,
-        **clip,
-        clip_level=settings.clip_level,
-        dual_clip=settings.dual_clip,
-        sequence_weights=_sequence_weights(rollout_is_weights, mask),
-        aggregate=load_callable(settings.aggregate, field="policy_loss.aggregate")
-        if own_aggregate
-        else None,
-        compiled=settings.compiled,
-    )
-    call.row_losses = loss_per_sequence.detach()
-    num_sequences, dp_size = _global_batch(config, mask)
-    loss = loss_per_sequence.sum() / num_sequences * dp_size
-
-    with torch.no_grad():
-        count = mask.sum(-1)
-        kl = -(call.rows.mean_log_ratio * count).sum() / count.sum().clamp(min=1)
-        clipped, dual = clip_fractions(call.rows, advantage, settings.clip_level)
-        num_rows = (count > 0).sum().clamp(min=1)
-        metrics = {
-            "actor/pg_clipfrac": (clipped.sum() / num_rows).item(),
-            "actor/ppo_kl": kl.item(),
-            "actor/pg_clipfrac_lower": (dual.sum() / num_rows).item(),
-        }
-    return loss, metrics
+    numbers = order_numbers(call.order)
+    if numbers is not None:
+        return numbers
+    log_ratio = (log_prob - old_log_prob).detach()
+    return call.order.for_rows(log_ratio, mask, first_of_each(advantages, mask)[0], **clip)
 
 
-def clip_fractions(rows: Statistics, advantage: Tensor, clip_level: str) -> tuple[Tensor, Tensor]:
+def _own_metrics(rows: Statistics, mask: Tensor, clip_level: str) -> Tensor:
+    """Values of ``OWN_METRICS``, (3,)."""
+    count = mask.sum(-1)
+    kl = -(rows.mean_log_ratio * count).sum() / count.sum().clamp(min=1)
+    clipped, dual = clip_fractions(rows, clip_level)
+    num_rows = (count > 0).sum().clamp(min=1)
+    return torch.stack([clipped.sum() / num_rows, kl, dual.sum() / num_rows])
+
+
+def _refuse_uneven(advantages: Tensor, rollout_is_weights: Tensor | None, mask: Tensor) -> None:
+    """Raise the error of whichever varies along a response."""
+    sequence_advantage(advantages, mask)
+    if rollout_is_weights is not None:
+        one_per_response(
+            rollout_is_weights,
+            mask,
+            field="algorithm.rollout_correction.rollout_is",
+            fix="set it to 'sequence' or null: the Hölder loss has one ratio per response",
+        )
+
+
+def clip_fractions(rows: Statistics, clip_level: str) -> tuple[Tensor, Tensor]:
     """How much of each response the clip range, and the dual clip, took the gradient from.
 
     Args:
         rows: of the loss.
-        advantage: (rows,).
         clip_level: of the loss.
 
     Returns:
@@ -273,20 +333,9 @@ def clip_fractions(rows: Statistics, advantage: Tensor, clip_level: str) -> tupl
         are held. Only with ``token`` is a negative advantage's upper bound that of the dual clip.
     """
     is_whole = rows.clipped_high | rows.clipped_low
-    dual = torch.where((advantage < 0) & (clip_level == TOKEN), rows.held_high, 0)
+    dual = torch.where((rows.advantage < 0) & (clip_level == TOKEN), rows.held_high, 0)
     held = rows.held_high + rows.held_low - dual
     return torch.where(is_whole, 1.0, held), torch.where(rows.clipped_dual, 1.0, dual)
-
-
-def _sequence_weights(rollout_is_weights: Tensor | None, mask: Tensor) -> Tensor | None:
-    if rollout_is_weights is None:
-        return None
-    return one_per_response(
-        rollout_is_weights,
-        mask,
-        field="algorithm.rollout_correction.rollout_is",
-        fix="set it to 'sequence' or null: the Hölder loss has one ratio per response",
-    )
 
 
 def _global_batch(config: ActorConfig, mask: Tensor) -> tuple[Any, int]:
