@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from holderpo.memory.sizes import GIB
+from recipe.holderpo.checks import machine_memory
+from recipe.holderpo.checks.memory import plan_memory
 from tests.recipe.checks.checking import ACTOR, MODEL
 from tests.recipe.composing import composed
 
@@ -53,3 +56,9 @@ def of(tmp_path):
         return composed(name, [f"{MODEL}.path={folder}", *overrides.split()])
 
     return make
+
+
+def plan_on(config, gib, monkeypatch):
+    """The plan where each GPU has so many GiB."""
+    monkeypatch.setattr(machine_memory, "gpu_memory_here", lambda count: int(gib * GIB))
+    return plan_memory(config)
