@@ -19,6 +19,7 @@ from recipe.holderpo.checks.defaults import changed_settings
 from recipe.holderpo.checks.first_prompts import FirstPrompt, FirstPrompts
 from recipe.holderpo.checks.games import Games, games_lines
 from recipe.holderpo.checks.loss_settings import loss_warnings
+from recipe.holderpo.checks.memory import plan_memory
 from recipe.holderpo.checks.resume import Start, resume_warnings
 from recipe.holderpo.checks.rollout_settings import rollout_warnings
 from recipe.holderpo.checks.turn_budget import turn_budget
@@ -81,6 +82,7 @@ def make_plan(
     steps = config.trainer.total_training_steps
     updates = updates_per_step(config)
     is_holder = actor.policy_loss.loss_mode == HOLDER
+    memory = plan_memory(config)
 
     lines = (
         f"model      {config.actor_rollout_ref.model.path}",
@@ -93,6 +95,7 @@ def make_plan(
         f"p          {_describe_p(controller, steps)}"
         + ("" if is_holder else " (not used by this loss)"),
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
+        *memory.lines,
         f"seed       {config.seed}",
         f"output     {config.run_dir}",
         *start.lines,
@@ -120,6 +123,7 @@ def make_plan(
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
+    warnings += memory.warnings
     warnings += [*turn_warnings(config), *start.warnings, *resume_warnings(config)]
     told = tuple(prompts.prompts) if prompts is not None else ()
     return Plan(lines, tuple(warnings), controller, start, told)

@@ -19,6 +19,7 @@ NOT_COMPARED = (
     *("max_failed_prompts", "no_progress_seconds", "stop_after_skipped_rounds"),
     "wait_for_nodes_seconds",
     *("check", "prepared_by", "ray_kwargs", "report", "resume_with", "rollout_poll_seconds"),
+    "gpu_memory_gib",
     *("global_profiler", "run_dir", "trainer.checkpoint_callback_class"),
     *("trainer.default_hdfs_dir", "trainer.default_local_dir", "trainer.del_local_ckpt_after_load"),
     *("trainer.esi_redundant_time", "trainer.experiment_name", "trainer.log_val_generations"),
