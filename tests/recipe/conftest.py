@@ -2,12 +2,12 @@
 
 import pytest
 
-from recipe.holderpo.checks import machine
+from recipe.holderpo import this_machine
 
 
 @pytest.fixture(autouse=True)
 def large_machine(monkeypatch):
     """Configurations are checked as on a machine that lacks nothing, whatever runs the tests."""
-    monkeypatch.setattr(machine, "visible_gpus", lambda: 64)
-    monkeypatch.setattr(machine, "own_cpus", lambda: 1024)
-    monkeypatch.setattr(machine, "has_flash_attention", lambda: True)
+    monkeypatch.setattr(this_machine, "visible_gpus", lambda: 64)
+    monkeypatch.setattr(this_machine, "usable_cpus", lambda: 1024)
+    monkeypatch.setattr(this_machine, "flash_attention_error", lambda: None)

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
+from holderpo.number_kinds import is_whole
+from recipe.holderpo.this_machine import ATTENTION, in_float32
+
+# What the names of its versions begin with.
 FLASH = "flash_attention"
-_ATTENTION = "actor_rollout_ref.model.override_config.attn_implementation"
 
 
 def attention(config: DictConfig) -> str:
@@ -28,8 +31,15 @@ def device_problems(config: DictConfig) -> Iterator[str]:
     devices = config.trainer.n_gpus_per_node * config.trainer.nnodes
     yield from _sequence_parallel(config, devices)
     yield from _rollout_engines(config, devices)
+    yield from _reward_model(config, devices)
     if config.device == "cpu":
         yield from _without_gpu(config)
+    elif attention(config).startswith(FLASH) and in_float32(config):
+        yield (
+            f"{ATTENTION}: {attention(config)!r} with actor_rollout_ref.actor.fsdp_config."
+            "mixed_precision.param_dtype float32; flash attention computes in 16 bits: give "
+            "'sdpa', or bf16 there"
+        )
     size = config.actor_rollout_ref.actor.fsdp_config.fsdp_size
     if size == 0 or (0 < size < devices and devices % size):
         yield (
@@ -59,7 +69,7 @@ def _sequence_parallel(config: DictConfig, devices: int) -> Iterator[str]:
         )
     if not attention(config).startswith(FLASH):
         yield (
-            f"{field}: {size} with {_ATTENTION} {attention(config)!r}; only flash attention "
+            f"{field}: {size} with {ATTENTION} {attention(config)!r}; only flash attention "
             f"exchanges the parts of a response: give 1, or '{FLASH}_2'"
         )
 
@@ -95,11 +105,34 @@ def _rollout_engines(config: DictConfig, devices: int) -> Iterator[str]:
         )
 
 
+def _reward_model(config: DictConfig, devices: int) -> Iterator[str]:
+    """The engines of a model that rewards, on GPUs of their own or on those of the training."""
+    model = config.reward.reward_model
+    where = "reward.reward_model"
+    field = f"{where}.rollout.tensor_model_parallel_size"
+    # verl sets these aside even if no model rewards.
+    if model.enable_resource_pool:
+        for name in ("n_gpus_per_node", "nnodes"):
+            if not is_whole(model[name], at_least=1):
+                yield (
+                    f"{where}.{name}: {model[name]!r}; with {where}.enable_resource_pool=true give "
+                    "a whole number above 0"
+                )
+                return
+        devices = model.n_gpus_per_node * model.nnodes
+    if not model.enable:
+        return
+    tensor, data = model.rollout.tensor_model_parallel_size, model.rollout.data_parallel_size
+    if not is_whole(tensor, at_least=1) or devices % (tensor * data):
+        whose = "of its own" if model.enable_resource_pool else "that training has"
+        yield f"{field}: {tensor!r}; an engine's devices must divide the {devices} {whose}"
+
+
 def _without_gpu(config: DictConfig) -> Iterator[str]:
     """What verl does in pinned memory, or with kernels, needs a GPU."""
     actor = config.actor_rollout_ref.actor
     if attention(config).startswith(FLASH):
-        yield f"{_ATTENTION}: {attention(config)!r}; a CPU has none, give 'sdpa'"
+        yield f"{ATTENTION}: {attention(config)!r}; a CPU has none, give 'sdpa'"
     if actor.fsdp_config.offload_policy:
         yield (
             "actor_rollout_ref.actor.fsdp_config.offload_policy: true; its pinned memory needs a "

@@ -18,6 +18,9 @@ NOT_COMPARED = (
     # When a run is ended, without anything to do with its numbers.
     *("max_failed_prompts", "no_progress_seconds", "stop_after_skipped_rounds"),
     *("check", "prepared_by", "ray_kwargs", "report", "resume_with", "rollout_poll_seconds"),
+    # How many processes do the work, which may follow from the machine.
+    *("actor_rollout_ref.rollout.agent.num_workers", "reward.num_workers"),
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units",
     *("global_profiler", "run_dir", "trainer.checkpoint_callback_class"),
     *("trainer.default_hdfs_dir", "trainer.default_local_dir", "trainer.del_local_ckpt_after_load"),
     *("trainer.esi_redundant_time", "trainer.experiment_name", "trainer.log_val_generations"),

@@ -23,8 +23,9 @@ from recipe.holderpo.checks.first_prompts import FirstPrompts, look_at_first_pro
 from recipe.holderpo.checks.games import Games, look_at_games
 from recipe.holderpo.checks.kinds import is_count, kind_problems
 from recipe.holderpo.checks.loss_settings import loss_problems
-from recipe.holderpo.checks.machine import loggers, machine_problems
+from recipe.holderpo.checks.machine import machine_problems
 from recipe.holderpo.checks.model import model_problems
+from recipe.holderpo.checks.packages import loggers
 from recipe.holderpo.checks.plan import Plan, make_plan
 from recipe.holderpo.checks.prompts import look_at_prompts
 from recipe.holderpo.checks.resume import plan_start, resume_problems
@@ -38,6 +39,7 @@ from recipe.holderpo.checks.ruinous import ruinous_problems
 from recipe.holderpo.checks.turn_settings import turn_problems
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings, plain
+from recipe.holderpo.this_machine import fill_in, machine_here
 
 DEVICES = ("cpu", "cuda")
 
@@ -59,7 +61,7 @@ def check_config(config: DictConfig) -> Plan:
     """Check the composed configuration and derive the plan of the run.
 
     Args:
-        config: as composed by Hydra.
+        config: as composed by Hydra; what it leaves to the machine is filled in.
 
     Returns:
         The derived numbers.
@@ -78,6 +80,7 @@ def check_config(config: DictConfig) -> Plan:
     problems = [*_versions(), *_names(config), *_device(config)]
     if config.device not in DEVICES:
         raise ConfigError(problems)
+    taken = fill_in(config, machine_here()) if config.device == "cuda" else None
     problems += [*_sizes(config), *_run(config), *_method(config), *_files(config)]
     controller: Controller | None = None
     try:
@@ -98,12 +101,12 @@ def check_config(config: DictConfig) -> Plan:
             prompts.problems, prompts.warnings = look_at_prompts(config, data)
         problems = [*prompts.problems, *_verl_checks(config)]
     # What this machine lacks is no mistake of the configuration, but ends a start.
-    lacking = [] if problems else list(machine_problems(config))
+    lacking = [] if problems else list(machine_problems(config, taken.machine if taken else None))
     if not config.check:
         problems += lacking
     if problems or controller is None:
         raise ConfigError(problems)
-    plan = make_plan(config, controller, start, data, prompts)
+    plan = make_plan(config, controller, start, data, prompts, taken)
     return replace(plan, warnings=(*plan.warnings, *lacking))
 
 

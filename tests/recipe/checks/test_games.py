@@ -12,6 +12,7 @@ from recipe.holderpo.checks.machine import cluster_problems, machine_problems
 from recipe.holderpo.checks.plan import updates_per_step
 from recipe.holderpo.checks.turn_budget import turn_budget
 from recipe.holderpo.checks.unread import unread_warnings
+from recipe.holderpo.this_machine import fill_in, machine_here
 from tests.recipe.alfworld.manifests import write_games
 from tests.recipe.checks.checking import ACTOR, ROLLOUT
 from tests.recipe.composing import composed
@@ -265,7 +266,8 @@ def test_one_update_a_round_leaves_p_without_effect(overrides, expected):
 @pytest.mark.parametrize(
     ("cpus", "overrides", "expected"),
     [
-        # 3 for each of 4 devices, 1 for TransferQueue's controller and 8 for its storage.
+        # 3 for each of 4 devices, 1 for TransferQueue's controller and 8 for its storage, which
+        # the machine has CPUs for.
         (22, [], None),
         (21, [], "agent.environment.num_workers: 1 of 0.5 CPUs need 0.5, and 0 are free; lower"),
         (22, ["agent.environment.num_workers=2"], None),
@@ -279,9 +281,10 @@ def test_one_update_a_round_leaves_p_without_effect(overrides, expected):
 def test_environment_workers_fit_beside_what_else_is_reserved(
     cpus, overrides, expected, monkeypatch
 ):
-    monkeypatch.setattr(machine, "own_cpus", lambda: cpus)
-    config = composed(REAL, overrides)
-    for found in (machine_problems(config), cluster_problems(config, {"CPU": cpus})):
+    config = composed(REAL, [*overrides, f"ray_kwargs.ray_init.num_cpus={cpus}"])
+    here = machine_here()
+    fill_in(config, here)
+    for found in (machine_problems(config, here), cluster_problems(config, {"CPU": cpus})):
         problems = list(found)
         assert len(problems) == (expected is not None)
         assert all(problem.startswith(expected) for problem in problems)
@@ -289,7 +292,7 @@ def test_environment_workers_fit_beside_what_else_is_reserved(
 
 def test_what_plays_games_has_to_be_installed(monkeypatch):
     monkeypatch.setattr(machine, "missing_packages", lambda: "alfworld: not installed; run it")
-    assert list(machine_problems(composed(SMOKE))) == [
+    assert list(machine_problems(composed(SMOKE), None)) == [
         "agent: games cannot be played here; alfworld: not installed; run it"
     ]
-    assert list(machine_problems(composed("demo"))) == []
+    assert list(machine_problems(composed("demo"), None)) == []

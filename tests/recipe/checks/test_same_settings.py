@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 
 from recipe.holderpo.checks.same_settings import NOT_COMPARED, compare, read_config
 from recipe.holderpo.main import config_dir
+from recipe.holderpo.this_machine import ATTENTION, Machine, fill_in
 from tests.recipe.composing import by_hydra, composed
 
 EXPERIMENTS = sorted(path.stem for path in config_dir().glob("*.yaml") if path.stem != "base")
@@ -71,6 +72,17 @@ def test_what_a_cpu_run_without_shortcuts_notes_is_compared_with_the_same():
     then.actor_rollout_ref.rollout.agent.agent_loop_manager_class = None
     then.reward.num_workers = 1
     assert different(then, composed("demo", ("cpu.shortcuts=false",))) == ({}, ())
+
+
+def test_processes_may_follow_another_machine_and_attention_may_not():
+    def on(machine):
+        config = composed("demo", ("device=cuda",))
+        fill_in(config, machine)
+        return config
+
+    large = on(Machine(64, 1, None))
+    assert different(large, on(Machine(4, 1, None))) == ({}, ())
+    assert list(different(large, on(Machine(4, 1, "no module")))[0]) == [ATTENTION]
 
 
 def test_whatever_need_not_be_the_same_is_a_setting():
