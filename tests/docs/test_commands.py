@@ -15,7 +15,7 @@ from tests.recipe.launching import run_launcher, write_python
 
 # Programs of others, and of the shell.
 OTHERS = ("export", "pip", ".venv/bin/ray", ".venv/bin/pre-commit", ".venv/bin/ruff")
-OTHERS += (".venv/bin/mypy",)
+OTHERS += (".venv/bin/mypy", "uv")
 WITHOUT_OPTIONS = ("holderpo.metrics",)
 HYDRA = {"recipe.holderpo.main": "base", "verl.trainer.main_ppo": "ppo_trainer"}
 OVERRIDE = re.compile(r"[+~]?[a-z_@]+(\.[a-z_@]+)*=[^.<\s][^<\s]*")
