@@ -124,7 +124,7 @@ def test_the_authors_values(prepared):
 
 def test_credit_by_step_is_the_only_difference(prepared):
     real, step = composed(REAL), composed(STEP)
-    assert check_config(step).warnings == ()
+    assert check_config(composed(STEP)).warnings == ()
     assert different(real, step) == {"advantage.unit"}
     credit = (step.advantage.unit, step.advantage.step_weight, step.advantage.step_discount)
     assert credit == ("episode", 1.0, 0.95)

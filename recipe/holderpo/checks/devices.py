@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from holderpo.number_kinds import is_whole
+from recipe.holderpo.checks.batches import has_reference
 from recipe.holderpo.this_machine import ATTENTION, in_float32
 
 # What the names of its versions begin with.
@@ -29,7 +30,14 @@ def device_problems(config: DictConfig) -> Iterator[str]:
         One line per problem: field, value, fix.
     """
     devices = config.trainer.n_gpus_per_node * config.trainer.nnodes
-    yield from _sequence_parallel(config, devices)
+    yield from _sequence_parallel(config, devices, "actor")
+    yield from _shards(config, devices, "actor")
+    if has_reference(config):
+        yield from _shards(config, devices, "ref")
+        # It follows the actor unless it is set.
+        actor, ref = config.actor_rollout_ref.actor, config.actor_rollout_ref.ref
+        if ref.ulysses_sequence_parallel_size != actor.ulysses_sequence_parallel_size:
+            yield from _sequence_parallel(config, devices, "ref")
     yield from _rollout_engines(config, devices)
     yield from _reward_model(config, devices)
     if config.device == "cpu":
@@ -40,27 +48,32 @@ def device_problems(config: DictConfig) -> Iterator[str]:
             "mixed_precision.param_dtype float32; flash attention computes in 16 bits: give "
             "'sdpa', or bf16 there"
         )
-    size = config.actor_rollout_ref.actor.fsdp_config.fsdp_size
+
+
+def _shards(config: DictConfig, devices: int, role: str) -> Iterator[str]:
+    """Of the actor's or the reference model's weights."""
+    size = config.actor_rollout_ref[role].fsdp_config.fsdp_size
     if size == 0 or (0 < size < devices and devices % size):
         yield (
-            f"actor_rollout_ref.actor.fsdp_config.fsdp_size: {size}; give -1 for all, or a number "
+            f"actor_rollout_ref.{role}.fsdp_config.fsdp_size: {size}; give -1 for all, or a number "
             f"that divides the {devices} devices"
         )
 
 
-def _sequence_parallel(config: DictConfig, devices: int) -> Iterator[str]:
-    actor = config.actor_rollout_ref.actor
-    field = "actor_rollout_ref.actor.ulysses_sequence_parallel_size"
-    size = actor.ulysses_sequence_parallel_size
-    engine_size = actor.fsdp_config.ulysses_sequence_parallel_size
+def _sequence_parallel(config: DictConfig, devices: int, role: str) -> Iterator[str]:
+    """Of the actor, or of the reference model."""
+    section = config.actor_rollout_ref[role]
+    field = f"actor_rollout_ref.{role}.ulysses_sequence_parallel_size"
+    size = section.ulysses_sequence_parallel_size
+    engine_size = section.fsdp_config.ulysses_sequence_parallel_size
     if engine_size not in (1, size):
         yield (
-            "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size: "
+            f"actor_rollout_ref.{role}.fsdp_config.ulysses_sequence_parallel_size: "
             f"{engine_size!r}; leave it at 1 and set {field}"
         )
     if size == 1:
         return
-    if devices % size:
+    if not is_whole(size, at_least=1) or devices % size:
         yield f"{field}: {size}; give a number that divides the {devices} devices"
     if not config.actor_rollout_ref.model.use_remove_padding:
         yield (

@@ -43,7 +43,7 @@ def _of_fused_kernels(config: DictConfig) -> Iterator[str | None]:
     model = config.actor_rollout_ref.model
     if model.use_fused_kernels:
         backend = (model.fused_kernel_options or {}).get("impl_backend")
-        yield {"triton": "triton", "liger": "liger_kernel"}.get(backend)
+        yield {"triton": "triton", "liger": "liger_kernel"}.get(str(backend))
 
 
 def _of_external_lib(config: DictConfig) -> Iterator[str]:

@@ -12,6 +12,7 @@ PACKED = f"{MODEL}.use_remove_padding=true"
 POOL = "reward.reward_model"
 REWARD_MODEL = f"{POOL}.enable=true {POOL}.rollout.name=vllm {POOL}"
 OWN_POOL = f"{POOL}.enable=true {POOL}.rollout.name=vllm {POOL}.enable_resource_pool=true"
+REF = "actor_rollout_ref.ref"
 REFERENCE = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16"
 
 
@@ -89,6 +90,15 @@ REFERENCE = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16"
             f"{FOUR_GPUS} {POOL}.enable_resource_pool=true",
             f"{POOL}.nnodes: 0; with {POOL}.enable_resource_pool=true give a whole number above 0",
         ),
+        (
+            f"{FOUR_GPUS} {ACTOR}.use_kl_loss=true {REFERENCE} {REF}.fsdp_config.fsdp_size=3",
+            f"{REF}.fsdp_config.fsdp_size: 3; give -1 for all, or a number that divides the 4",
+        ),
+        (
+            f"{FOUR_GPUS} {ACTOR}.use_kl_loss=true {REFERENCE} {PACKED} "
+            f"{REF}.ulysses_sequence_parallel_size=3",
+            f"{REF}.ulysses_sequence_parallel_size: 3; give a number that divides the 4 devices",
+        ),
         (f"{ATTENTION}=flash_attention_2", f"{ATTENTION}: 'flash_attention_2'; a CPU has none"),
         (f"{ENGINE}.offload_policy=true", f"{ENGINE}.offload_policy: true; its pinned memory"),
         (
@@ -116,6 +126,9 @@ def test_what_does_not_fit_the_devices_is_refused(overrides, expected, existing)
         f"{FOUR_GPUS} {ULYSSES}=2 {PACKED}",
         f"{FOUR_GPUS} {ULYSSES}=2 {PACKED} {ATTENTION}=flash_attention_3",
         f"{FOUR_GPUS} {ACTOR}.use_kl_loss=true {REFERENCE}",
+        # Nothing reads it without a reference model.
+        f"{FOUR_GPUS} {REF}.fsdp_config.fsdp_size=3",
+        f"{FOUR_GPUS} {ULYSSES}=2 {PACKED} {ACTOR}.use_kl_loss=true {REFERENCE}",
         f"{FOUR_GPUS} {ENGINE}.offload_policy=true",
     ],
 )
