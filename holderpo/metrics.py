@@ -501,7 +501,7 @@ METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "env/worker_death_count",
         "actors",
-        "environment workers that died or did not answer",
+        "environment workers brought back in the round after they died or did not answer",
         "0",
         "above 0: Ray has brought them back; see the kernel's log",
     ),

@@ -17,6 +17,10 @@ from holderpo.whole_files import write_whole
 SETTINGS_FILE = "evaluation.json"
 # Where a model or games lie does not matter; what tells them apart does.
 UNCOMPARED = ("model.path", "games.path")
+# Of a value; a digest needs no more to be told from another.
+_MOST_CHARACTERS = 20
+# Who has played: what another evaluation is compared for.
+_WHOSE = ("model.", "episodes.policy")
 
 
 def whole_lines(path: Path) -> list[bytes]:
@@ -66,17 +70,47 @@ def settings_conflicts(folder: Path, settings: Mapping[str, Any]) -> list[str]:
         return []
     try:
         present = json.loads(path.read_text(encoding="utf-8"))
-        old, new = _flat(present), _flat(json.loads(json.dumps(settings)))
+        conflicts = [
+            f"{path}: {name} is {old!r} there and {new!r} here; give another --out"
+            for name, old, new in _differences(present, settings)
+        ]
     except (ValueError, AttributeError):
         return [f"{path}: broken; give another --out"]
-    conflicts = [
-        f"{path}: {name} is {old[name]!r} there and {new[name]!r} here; give another --out"
-        for name in sorted(old.keys() & new.keys())
-        if old[name] != new[name] and name not in UNCOMPARED
-    ]
     if not conflicts and present.keys() != settings.keys():
         conflicts = [f"{path}: of another kind of evaluation; give another --out"]
     return conflicts
+
+
+def settings_differences(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """How another evaluation differs, apart from whose it is.
+
+    Args:
+        folder: of the other one.
+        settings: of this one, as of :func:`settings_conflicts`.
+
+    Returns:
+        ``name is value`` for each setting that both have, with the value of the other.
+    """
+    try:
+        present = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        differences = _differences(present, settings)
+    except (OSError, ValueError, AttributeError):
+        return [f"{SETTINGS_FILE} is missing or broken"]
+    return [
+        f"{name} is {str(value)[:_MOST_CHARACTERS]}"
+        for name, value, _ in differences
+        if not name.startswith(_WHOSE)
+    ]
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Name and both values of what both have."""
+    before, now = _flat(old), _flat(json.loads(json.dumps(new)))
+    return [
+        (name, before[name], now[name])
+        for name in sorted(before.keys() & now.keys())
+        if before[name] != now[name] and name not in UNCOMPARED
+    ]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,12 +14,12 @@ import torch
 
 from holderpo.alfworld.episode_records import EpisodeRecord
 from holderpo.alfworld.games import Game, Manifest
+from holderpo.alfworld.paired_success import ALL, PairedDifference
 from holderpo.alfworld.tasks import TASK_TYPES
 from holderpo.alfworld.turns import Outcome
 from holderpo.bootstrap import interval_of_mean
 from holderpo.intervals import Interval
 
-ALL = "all"
 _DIGEST_LENGTH = 8
 
 
@@ -95,6 +95,8 @@ class PanelScore:
     """Episodes that the environment failed."""
     num_restarts: int
     """Environments that were replaced."""
+    differences: tuple[PairedDifference, ...] = ()
+    """From another evaluation, of all games and by type."""
 
     @property
     def metric_prefix(self) -> str:
@@ -130,6 +132,7 @@ def score_panel(
     num_passes: int,
     num_in_split: int | None = None,
     task_types: Collection[str] = (),
+    differences: tuple[PairedDifference, ...] = (),
 ) -> PanelScore:
     """All numbers of an evaluation.
 
@@ -140,6 +143,7 @@ def score_panel(
         num_passes: how often each game was to be played.
         num_in_split: games that the split should have; those of the manifest if left out.
         task_types: keys of ``TASK_TYPES``, if the games were chosen by them.
+        differences: from another evaluation, handed on.
 
     Returns:
         The numbers.
@@ -177,6 +181,7 @@ def score_panel(
         spread=statistics.stdev(by_pass) if len(by_pass) > 1 else None,
         failed=tuple(record for record in records if record.failed),
         num_restarts=sum(record.restarts for record in records),
+        differences=differences,
     )
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from holderpo.alfworld.episode_scores import GroupScore, PanelScore
 from holderpo.alfworld.games import Game
+from holderpo.alfworld.paired_success import PairedDifference
 from holderpo.alfworld.turns import Outcome
 from holderpo.bootstrap import BOOTSTRAP, NUM_RESAMPLES, WILSON
 from holderpo.printable import printable
@@ -61,7 +62,30 @@ def panel_sheets(panel: PanelScore) -> list[Sheet]:
                 ],
             )
         )
+    if panel.differences:
+        sheets.append(
+            Sheet(
+                "Against the other evaluation",
+                ["task", "games", "there", "here", "difference", "95 %"],
+                [_difference_cells(one) for one in panel.differences],
+                broken=["task"],
+            )
+        )
     return [fitted for sheet in sheets for fitted in fit(sheet)]
+
+
+def _difference_cells(one: PairedDifference) -> list[str]:
+    interval = _NONE
+    if one.interval is not None:
+        interval = " to ".join(f"{100 * end:+.1f}" for end in one.interval)
+    return [
+        one.name,
+        str(one.num_games),
+        _percent(one.before),
+        _percent(one.after),
+        f"{100 * one.difference:+.1f}",
+        interval,
+    ]
 
 
 def _success_cells(group: GroupScore) -> list[str]:
@@ -132,6 +156,12 @@ def _explain(panel: PanelScore, games: Sequence[Game]) -> Iterator[str]:
         yield (
             f"{len(panel.passes)} passes: mean {_percent(panel.whole.success)}, standard deviation "
             f"from pass to pass {100 * panel.spread:.1f} points."
+        )
+    if panel.differences:
+        yield (
+            "Difference: mean over the games that both have of what each was won more often, in "
+            f"points; its interval: percentiles of {NUM_RESAMPLES} bootstrap resamples of these "
+            "games."
         )
     marked = [game for game in games if game.wins_without_put]
     if marked:
@@ -230,6 +260,16 @@ def panel_json(panel: PanelScore, games: Sequence[Game]) -> dict[str, Any]:
             for one in panel.passes
         ],
         "standard_deviation_of_passes": panel.spread,
+        "differences": {
+            one.name: {
+                "games": one.num_games,
+                "there": one.before,
+                "here": one.after,
+                "difference": one.difference,
+                "interval": None if one.interval is None else list(one.interval),
+            }
+            for one in panel.differences
+        },
         "restarts": panel.num_restarts,
         "failed": [
             {"game": one.game, "pass": one.pass_number, "reason": one.reason}

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from holderpo.alfworld.actions import NO_COMMAND
+from holderpo.number_kinds import is_whole
 
 _ROLE = "You are the agent in ALFWorld, a household simulated in text. You act by commands.\n\n"
 _TASK = "Your task: {task}\nSteps taken so far: {num_steps}\n"
@@ -85,7 +86,7 @@ class TurnPromptSettings:
             ValueError: naming all wrong fields with their fixes.
         """
         count = self.history_length
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        if not is_whole(count, at_least=0):
             raise ValueError(f"history_length: {count!r}; give a number of turns, 0 or more")
         problems = _template_problems(
             "first_template", self.first, needed={"observation", "actions"}, never=_HISTORY_SLOTS

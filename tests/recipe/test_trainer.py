@@ -61,6 +61,8 @@ def sampled(tmp_path, result, *, partition, environments):
     """What the replay buffer gives the trainer where verl's gives ``result``, or raises it."""
 
     def sample(**request):
+        with trainer.log_path.open("a") as log:
+            log.write(line.format("died"))
         if isinstance(result, Exception):
             raise result
         return SimpleNamespace(keys=result), {}
@@ -68,7 +70,8 @@ def sampled(tmp_path, result, *, partition, environments):
     trainer = Trainer(composed("demo"))
     trainer.environments, trainer.progress = environments, Progress()
     trainer.log_path, trainer.global_steps = tmp_path / "run.log", 7
-    trainer.log_path.write_text("prompt a, episode 0, game g: failed after 1 turns: it died\n")
+    line = "prompt a, episode 0, game g: failed after 1 turns: it {}\n"
+    trainer.log_path.write_text(line.format("was long ago"))
     trainer.buffer = SimpleNamespace(
         sample=sample, poll_interval=2.0, failure_keys=defaultdict(set)
     )

@@ -103,7 +103,8 @@ class _Worker:
         ray.kill(self.handle, no_restart=False)
 
 
-# Agent loops make a group for each episode; their episodes look after a worker together.
+# Agent loops make a group for each episode, all in one event loop; their episodes look after a
+# worker together.
 _known: WeakValueDictionary[str, _Worker] = WeakValueDictionary()
 
 

@@ -58,7 +58,8 @@ class EnvironmentWorker:
         self._translations: dict[str, asyncio.Task[None]] = {}
         self._translates_ahead = settings.fast and settings.cache is not None
         self._counts = Counts()
-        if ray.is_initialized() and ray.get_runtime_context().was_current_actor_reconstructed:
+        context = ray.get_runtime_context() if ray.is_initialized() else None
+        if context and context.get_actor_id() and context.was_current_actor_reconstructed:
             self._counts.num["brought_back"] += 1
 
     async def ready(self) -> str:

@@ -14,6 +14,7 @@ from recipe.holderpo.alfworld.agent_settings import (
     has_agent,
 )
 from recipe.holderpo.checks.kinds import is_whole
+from recipe.holderpo.sections import HOLDER
 
 GAME_ROWS = ("pkg://recipe.holderpo.alfworld.game_rows", "GameRows")
 """``data.custom_cls`` of such a run: path and name."""
@@ -70,8 +71,10 @@ def agent_warnings(config: DictConfig) -> Iterator[str]:
     if config.actor_rollout_ref.actor.policy_loss.loss_mode == "geo_mean":
         yield (
             "actor_rollout_ref.actor.policy_loss.loss_mode: 'geo_mean' divides by the empty rows "
-            "that fill a round of turns up, too; method=gmpo is the same loss without them"
+            "that fill a round of turns up, too; +method=gmpo is the same loss without them"
         )
+    if config.actor_rollout_ref.actor.policy_loss.loss_mode != HOLDER:
+        return
     sections = [config.p, *(one for one in config.p.values() if isinstance(one, DictConfig))]
     for high in (one.get("reward_high") for one in sections):
         if high == RewardProgress.reward_high != settings.reward.success:

@@ -41,20 +41,22 @@ def check_failures(
     )
 
 
-def no_episodes(what: str, log: Path) -> RolloutError:
+def no_episodes(what: str, log: Path, *, begin: int = 0) -> RolloutError:
     """The error for a round all of whose episodes were left out.
 
     Args:
         what: the round.
         log: of the run, which has the reason of each.
+        begin: bytes of the log from before the round.
 
     Returns:
         With the first reason.
     """
     reason = f"see {log}"
-    with log.open(encoding="utf-8", errors="replace") as lines:
+    with log.open("rb") as lines:
+        lines.seek(begin)
         for line in lines:
-            if found := _EPISODE.search(line):
+            if found := _EPISODE.search(line.decode(errors="replace")):
                 reason = found[0]
                 break
     return RolloutError(

@@ -156,7 +156,7 @@ def test_groups_are_filtered_where_every_episode_has_a_row():
     ("overrides", "expected"),
     [
         (["no_progress_seconds=1200"], "agent.episode_seconds: 1200, and no_progress_seconds is"),
-        (["method=verl_geo_mean"], "actor_rollout_ref.actor.policy_loss.loss_mode: 'geo_mean' di"),
+        (["+method=verl_geo_mean"], "actor_rollout_ref.actor.policy_loss.loss_mode: 'geo_mean' di"),
         (["p=reward"], "p: reward_high is 1, the reward of a right answer, and an episode that"),
         (["p=sign_matched", "p@p.negative=reward"], "p: reward_high is 1, the reward of a right"),
     ],
@@ -167,7 +167,13 @@ def test_what_nobody_would_expect_is_warned_of(overrides, expected):
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], ["p=reward", "p.reward_high=8"], ["p=reward", "agent.reward.success=1"]]
+    "overrides",
+    [
+        [],
+        ["p=reward", "p.reward_high=8"],
+        ["p=reward", "agent.reward.success=1"],
+        ["p=reward", "+method=verl_gspo"],
+    ],
 )
 def test_there_is_nothing_to_warn_of(overrides):
     assert list(agent_warnings(composed(REAL, overrides))) == []

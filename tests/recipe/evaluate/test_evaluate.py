@@ -52,6 +52,9 @@ def test_each_command_has_its_own_help(name, capsys):
                 # The names of the task types are in the table of metrics.
                 *(
                     "holderpo.alfworld.games",
+                    "holderpo.alfworld.episode",
+                    "holderpo.alfworld.turn_prompt",
+                    "holderpo.alfworld.expert",
                     "holderpo.alfworld.engine",
                     "recipe.holderpo.alfworld",
                 ),

@@ -70,3 +70,7 @@ def test_the_first_episode_that_failed_gives_the_reason(tmp_path):
         "every episode of step 3 failed and was left out (agent.failed_episodes: drop); "
         f"the first: {failed.format(4)}"
     )
+    other = len(log.read_bytes())
+    with log.open("a") as file:
+        file.write(f"{before}{failed.format(6)}\n")
+    assert str(no_episodes("step 4", log, begin=other)).endswith(f"the first: {failed.format(6)}")

@@ -20,7 +20,7 @@ from typing import Any
 
 import rich.console
 
-from holderpo.alfworld.actions import LEVELS
+from holderpo.alfworld.actions import LEVELS, ActionSettings
 from holderpo.alfworld.episode_records import (
     EPISODES_FILE,
     Episodes,
@@ -30,6 +30,7 @@ from holderpo.alfworld.episode_records import (
 from holderpo.alfworld.games import write_manifest
 from holderpo.alfworld.tasks import TASK_TYPES
 from holderpo.alfworld.transcripts import TRANSCRIPTS_FILE
+from holderpo.alfworld.turn_prompt import TurnPromptSettings
 from holderpo.printable import printable
 from holderpo.records_folder import remove_cut_off_line, write_settings
 from holderpo.whole_files import write_whole
@@ -87,6 +88,13 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Names
     )
     add("--workers", type=int, help="processes with games (default: one for four CPUs, up to 8)")
     _add_model_options(parser.add_argument_group("of a model"))
+    add(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="--out of an earlier evaluation: success there and here in the games of both, and the "
+        "difference with its interval",
+    )
     add("--check", action="store_true", help="check, say what would be done, and stop")
     add(
         "--show",
@@ -106,14 +114,23 @@ def _add_model_options(options: argparse._ArgumentGroup) -> None:
     )
     add("--max-tokens", type=int, help=f"of a response (default: {DEFAULTS['max_tokens']})")
     add(
+        "--turn-prompt",
+        type=Path,
+        metavar="FILE",
+        help="what it is told in each turn: a file of configs/turn_prompt, or a run's config.yaml "
+        "(default: that of the run whose checkpoint --policy is, or the reference's)",
+    )
+    add(
         "--history-length",
         type=int,
-        help=f"turns that a prompt repeats (default: {DEFAULTS['history_length']})",
+        help="turns that a prompt repeats (default: as --turn-prompt says, or "
+        f"{TurnPromptSettings().history_length})",
     )
     add(
         "--strictness",
         choices=LEVELS,
-        help=f"how an action is read from a response (default: {DEFAULTS['strictness']})",
+        help="how an action is read from a response (default: as the run's config.yaml says, or "
+        f"{ActionSettings().strictness})",
     )
     add(
         "--batch-invariant",
@@ -259,13 +276,15 @@ def report(
     from recipe.holderpo.checks.versions import current_commit
 
     games = [numbered.game for numbered in plan.games]
+    wanted = [episodes[one.key] for one in plan.wanted]
     panel = score_panel(
         plan.manifest,
         games,
-        [episodes[one.key] for one in plan.wanted],
+        wanted,
         num_passes=plan.arguments.passes,
         num_in_split=plan.num_in_split,
         task_types=plan.task_types,
+        differences=plan.differences(wanted),
     )
     out = plan.arguments.out
     title = f"Evaluation of {plan.title} on {panel.name}@{panel.digest}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from holderpo.alfworld.actions import ActionSettings
-from holderpo.alfworld.turn_prompt import TurnPromptSettings
 from holderpo.benchmarks.panels import Sampling
+from recipe.holderpo.evaluate.alfworld.turn_texts import TurnTexts, turn_texts
 from recipe.holderpo.evaluate.engine_options import choose_dtype, load_tokenizer, longest_context
 from recipe.holderpo.evaluate.evaluation_folder import PlanError
 from recipe.holderpo.evaluate.generation import CUDA
@@ -21,12 +22,11 @@ PROMPT_TOKENS = 2048
 DEFAULTS: Mapping[str, Any] = {
     "temperature": 0.0,
     "max_tokens": 512,
-    "history_length": TurnPromptSettings().history_length,
-    "strictness": ActionSettings().strictness,
 }
 # Options that only a model has, where they are given.
 OF_A_MODEL = (
     *DEFAULTS,
+    *("turn_prompt", "history_length", "strictness"),
     *("revision", "device", "dtype", "max_model_len", "gpu_memory_utilization"),
     "batch_invariant",
 )
@@ -50,14 +50,15 @@ class ModelPlan:
     """From transformers."""
     sampling: Sampling
     """How answers are drawn."""
-    prompts: TurnPromptSettings
-    """What the model is told."""
-    actions: ActionSettings
-    """How its answers are read."""
+    texts: TurnTexts
+    """What it is told, and how its answers are read."""
 
     def settings(self) -> dict[str, Any]:
         """What makes its turns; see :mod:`holderpo.records_folder`."""
-        texts = "\0".join([self.prompts.first, self.prompts.later, self.tokenizer.chat_template])
+        prompts, actions = self.texts.prompts, self.texts.actions
+        texts = [prompts.first, prompts.later, self.tokenizer.chat_template]
+        if given := self.texts.chat_template:
+            texts.append(json.dumps(given, sort_keys=True))
         return {
             "model": self.model.identity(),
             "engine": {
@@ -67,9 +68,9 @@ class ModelPlan:
                 "batch_invariant": self.batch_invariant,
             },
             "turns": {
-                "history_length": self.prompts.history_length,
-                "templates_sha256": hashlib.sha256(texts.encode()).hexdigest(),
-                "strictness": self.actions.strictness,
+                "history_length": prompts.history_length,
+                "templates_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+                "strictness": _reading(actions),
                 "temperature": self.sampling.temperature,
                 "max_tokens": self.sampling.max_tokens,
             },
@@ -110,6 +111,10 @@ def make_model_plan(arguments: argparse.Namespace, model: Model, device: str) ->
     config, tokenizer = load_tokenizer("--policy", model)
     if not tokenizer.chat_template:
         raise PlanError([f"--policy: {model.path} has no chat template, which the prompts need"])
+    try:
+        texts = turn_texts(arguments, model)
+    except ValueError as error:
+        raise PlanError(str(error).splitlines()) from error
     sampling = _sampling(arguments)
     context = longest_context(arguments.max_model_len, model, config)
     if arguments.max_model_len is None:
@@ -129,8 +134,7 @@ def make_model_plan(arguments: argparse.Namespace, model: Model, device: str) ->
         batch_invariant=device == CUDA and arguments.batch_invariant is not False,
         tokenizer=tokenizer,
         sampling=sampling,
-        prompts=TurnPromptSettings(history_length=_given(arguments, "history_length")),
-        actions=ActionSettings(strictness=_given(arguments, "strictness")),
+        texts=texts,
     )
 
 
@@ -144,6 +148,8 @@ def model_notes(arguments: argparse.Namespace, model: ModelPlan) -> Iterator[str
     Yields:
         A sentence each.
     """
+    source = model.texts.source or "the reference's"
+    yield f"What the model is told, and how it is read: {source}."
     room = model.context - model.sampling.max_tokens
     yield (
         f"A prompt may have {room} tokens (context of {model.context} less --max-tokens); an "
@@ -153,6 +159,14 @@ def model_notes(arguments: argparse.Namespace, model: ModelPlan) -> Iterator[str
         yield f"--passes {arguments.passes}: all answers are greedy, so the passes are alike."
     if model.device != CUDA and arguments.batch_invariant:
         yield "--batch-invariant has no effect on a CPU."
+
+
+def _reading(actions: ActionSettings) -> str:
+    """How actions are read; the wording is named where it is not what the level does by itself."""
+    level = actions.strictness
+    if actions.accepts_other_wording == ActionSettings(level).accepts_other_wording:
+        return level
+    return f"{level}, {'with' if actions.accepts_other_wording else 'without'} other wording"
 
 
 def _given(arguments: argparse.Namespace, name: str) -> Any:

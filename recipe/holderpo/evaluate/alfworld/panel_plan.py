@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from holderpo.alfworld.engine import missing_packages, read_game
+from holderpo.alfworld.episode_records import (
+    EPISODES_FILE,
+    EpisodeRecord,
+    Episodes,
+    read_episodes,
+)
 from holderpo.alfworld.games import GENERATOR_KEY, Manifest, collect_games
+from holderpo.alfworld.paired_success import PairedDifference, paired_differences
 from holderpo.alfworld.split_folders import OFFICIAL_COUNTS
 from holderpo.alfworld.tasks import TASK_TYPES
-from holderpo.records_folder import settings_conflicts
+from holderpo.records_folder import settings_conflicts, settings_differences
 from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
 from recipe.holderpo.evaluate.alfworld.model_plan import (
     OF_A_MODEL,
@@ -49,6 +57,8 @@ class PanelPlan:
     """Of the workers."""
     model: ModelPlan | None
     """None for policies without one."""
+    earlier: Episodes | None = None
+    """Of the evaluation that this one is compared with."""
     notes: list[str] = field(default_factory=list)
     """What should be known beside the numbers."""
 
@@ -68,6 +78,13 @@ class PanelPlan:
             },
             **({} if self.model is None else self.model.settings()),
         }
+
+    def differences(self, records: Iterable[EpisodeRecord]) -> tuple[PairedDifference, ...]:
+        """Success against that of the earlier evaluation; none without one, or a common game."""
+        played = [record for record in records if not record.failed]
+        if self.earlier is None or not played:
+            return ()
+        return paired_differences(self.earlier.values(), records)
 
     @property
     def policy(self) -> str:
@@ -116,6 +133,7 @@ def make_panel_plan(arguments: argparse.Namespace) -> PanelPlan:
             games = _chosen(manifest, task_types, arguments.limit_games)
         except ValueError as error:
             problems += [f"--{line}" for line in str(error).splitlines()]
+    earlier = _earlier(arguments.against, arguments.out, games, problems)
     model, device = None, ""
     if not _has_no_model(arguments):
         try:
@@ -134,6 +152,7 @@ def make_panel_plan(arguments: argparse.Namespace) -> PanelPlan:
         task_types=task_types,
         environment=EnvironmentSettings(num_workers=arguments.workers),
         model=None if model is None else make_model_plan(arguments, model, device),
+        earlier=earlier,
     )
     plan.notes.extend(_notes(plan))
     # A checkpoint that is not exported yet has no fingerprint: looked at again afterwards.
@@ -226,9 +245,36 @@ def _chosen(
     return tuple(games[:limit])
 
 
+def _earlier(
+    folder: Path | None, out: Path | None, games: Iterable[NumberedGame], problems: list[str]
+) -> Episodes | None:
+    """The episodes of another evaluation, if it has played any of these games."""
+    if folder is None:
+        return None
+    if out is not None and folder.resolve() == out.resolve():
+        problems.append(f"--against: {folder} is --out itself; give that of another evaluation")
+        return None
+    try:
+        episodes = read_episodes(folder / EPISODES_FILE)
+    except ValueError as error:
+        problems.append(f"--against: {error}")
+        return None
+    wanted = {numbered.game.sha256 for numbered in games}
+    if not any(one.sha256 in wanted and not one.failed for one in episodes.values()):
+        problems.append(
+            f"--against: {folder} has no episode of these games; give --out of an evaluation of "
+            "them"
+        )
+    return episodes
+
+
 def _notes(plan: PanelPlan) -> Iterator[str]:
     arguments, manifest, model = plan.arguments, plan.manifest, plan.model
     yield from manifest.warnings
+    if plan.earlier is not None:
+        differs = settings_differences(arguments.against, plan.settings())
+        where = f", where {'; '.join(differs)}" if differs else ""
+        yield f"Against {arguments.against}{where}."
     if len(plan.games) < len(manifest.games):
         why = []
         if plan.task_types:

@@ -140,8 +140,9 @@ def _model_policy(plan: PanelPlan, model: ModelPlan) -> Iterator[AskModel]:
             tokenizer=model.tokenizer,
             sampling=model.sampling,
             context=model.context,
-            prompts=model.prompts,
-            actions=model.actions,
+            prompts=model.texts.prompts,
+            chat_template=model.texts.chat_template,
+            actions=model.texts.actions,
         )
     finally:
         answers.close()

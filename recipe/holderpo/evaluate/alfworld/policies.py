@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from holderpo.alfworld.actions import ActionKind, ActionSettings, parse_action
@@ -119,6 +120,8 @@ class AskModel:
     """What the model is told."""
     actions: ActionSettings
     """How its answers are read."""
+    chat_template: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template is given besides the message."""
 
     def expert_seed(self, wanted: WantedEpisode) -> None:
         """There is no expert."""
@@ -136,7 +139,7 @@ class _ByModel:
 
     async def move(self, turn: Turn) -> Move | None:
         policy, number = self.policy, self.memory.num_steps + 1
-        prompt = message_tokens(policy.tokenizer, self.memory.message(turn))
+        prompt = message_tokens(policy.tokenizer, self.memory.message(turn), policy.chat_template)
         if len(prompt) + policy.sampling.max_tokens > policy.context:
             return None
         request = Request(

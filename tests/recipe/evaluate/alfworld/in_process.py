@@ -1,7 +1,6 @@
 """The environments' group without Ray: the same episodes, in this process."""
 
 import asyncio
-import itertools
 import random
 import signal
 from collections import Counter
@@ -94,8 +93,7 @@ class Scripted:
 
 def commands_of(prompt):
     """The commands that a prompt lists."""
-    listed = prompt.partition("Commands you can give now:\n")[2].splitlines()
-    return [line[2:] for line in itertools.takewhile(lambda line: line[:2] == "- ", listed)]
+    return [line[2:] for line in prompt.splitlines() if line.startswith("- ")]
 
 
 def some_command(prompt, request):

@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
 from data_prep.tiny_model import save, tiny_qwen2
+from holderpo.studies.run_files import read_yaml
 from recipe.holderpo.evaluate.alfworld import alfworld_command, playing
 from tests.alfworld_games import needs_alfworld
 from tests.recipe.evaluate.alfworld.in_process import (
@@ -88,6 +91,93 @@ def test_a_model_plays(run, model, tmp_path):
     assert numbers["settings"]["engine"]["context"] == 2048 + 300
     assert numbers["all"]["malformed"] > 0
     assert "A prompt may have 2048 tokens" in (tmp_path / "out/report.md").read_text()
+
+
+TINY = Path(__file__).parents[4] / "configs" / "turn_prompt" / "tiny.yaml"
+
+
+def first_prompt(answers):
+    return "".join(map(chr, answers.requests[0].prompt)).removeprefix("<")
+
+
+def test_a_model_is_told_what_a_file_says(run, model, tmp_path):
+    status, _, answers = run("--device", "cpu", "--turn-prompt", str(TINY), policy=model)
+    assert status == 0
+    assert first_prompt(answers).startswith("-= Welcome to TextWorld, ALFRED! =-")
+    assert f"and how it is read: {TINY}." in (tmp_path / "out/report.md").read_text()
+
+
+def test_the_model_of_a_run_is_told_what_the_run_told_it(run, model, tmp_path):
+    place = tmp_path / "run" / "checkpoints" / "global_step_3" / "actor" / "huggingface"
+    shutil.copytree(model, place)
+    prompt = read_yaml(TINY, []) | {"history_length": "${turns}"}
+    actions = {"strictness": "lenient", "accept_other_wording": False}
+    config = {"agent": {"prompt": prompt, "actions": actions}, "turns": 3}
+    (tmp_path / "run" / "config.yaml").write_text(json.dumps(config))
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    status, _, answers = run("--device", "cpu", policy=place)
+    assert status == 0
+    assert first_prompt(answers).startswith("-= Welcome to TextWorld, ALFRED! =-")
+    turns = numbers_of(tmp_path / "out")["settings"]["turns"]
+    assert turns["strictness"] == "lenient, without other wording"
+    assert turns["history_length"] == 3
+    # However the checkpoint is named.
+    (tmp_path / "best").symlink_to(place)
+    _, _, answers = run("--device", "cpu", policy=tmp_path / "best", out="best")
+    assert first_prompt(answers).startswith("-= Welcome to TextWorld, ALFRED! =-")
+    # What is given counts more, and a run without an agent says nothing.
+    run("--device", "cpu", "--strictness", "strict", policy=place, out="strict")
+    turns = numbers_of(tmp_path / "strict")["settings"]["turns"]
+    assert turns["strictness"] == "strict, without other wording"
+    (tmp_path / "run" / "config.yaml").write_text(json.dumps({"agent": None}))
+    _, _, answers = run("--device", "cpu", policy=place, out="mathematics")
+    assert first_prompt(answers).startswith("You are the agent in ALFWorld")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("first_template: hello\n", "first_template: lacks"),
+        ("history: 3\n", "unexpected keyword argument 'history'"),
+        ("[1, 2]\n", "give a file of configs/turn_prompt"),
+        ("{}\n", "holds no messages itself"),
+        ("defaults: [alfworld]\nagent: {}\n", "holds no messages itself"),
+        ("agent: {max_steps: 3}\n", "agent.prompt is missing"),
+        ("agent: {prompt: 3}\n", "agent.prompt is 3, not a section"),
+        ("agent: {prompt: {history_length: '${none}'}}\n", "Interpolation key 'none' not found"),
+        (None, "give a file of configs/turn_prompt"),
+    ],
+)
+def test_a_wrong_file_of_prompts_is_named(run, model, tmp_path, capsys, text, expected):
+    file = tmp_path / "prompt.yaml"
+    if text is not None:
+        file.write_text(text)
+    assert run("--device", "cpu", "--turn-prompt", str(file), policy=model)[0] == 2
+    shown = capsys.readouterr().err
+    assert f"--turn-prompt: {file}" in shown
+    assert expected in shown
+
+
+def test_two_evaluations_are_compared_in_the_games_of_both(run, manifest, tmp_path, capsys):
+    assert run("--limit-games", "4", out="before")[0] == 0
+    against = ["--against", str(tmp_path / "before"), "--max-steps", "50"]
+    assert run(*against, policy="expert", out="after")[0] == 0
+    difference = numbers_of(tmp_path / "after")["differences"]["all"]
+    assert (difference["games"], difference["here"]) == (4, 1.0)
+    before = numbers_of(tmp_path / "before")["all"]["success"]
+    assert difference["difference"] == pytest.approx(1 - before)
+    report = (tmp_path / "after/report.md").read_text()
+    assert "## Against the other evaluation" in report
+    assert f"- Against {tmp_path / 'before'}, where episodes.max_steps is 6." in report
+
+    broken = InProcessGroup(broken=[manifest.file(one) for one in manifest.games])
+    assert run(*against, group=broken, out="failed")[0] == 1
+    assert numbers_of(tmp_path / "failed")["differences"] == {}
+    assert run(*against, out="before")[0] == 2
+    assert "is --out itself" in capsys.readouterr().err
+
+    assert run("--against", str(tmp_path / "nowhere"), out="other")[0] == 2
+    assert f"--against: {tmp_path / 'nowhere'} has no episode of these" in capsys.readouterr().err
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_was(run, model, tmp_path, request):
