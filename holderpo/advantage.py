@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from holderpo.dotted import load_callable
+from holderpo.number_kinds import is_number
 
 EPISODE, TURN = "episode", "turn"
 UNITS = (EPISODE, TURN)
@@ -90,8 +91,7 @@ class AdvantageSettings:
                 yield f"advantage.{name}: {getattr(self, name)!r}; give {' or '.join(UNITS)}"
         for name, upper in (("step_weight", math.inf), ("step_discount", 1.0)):
             value = getattr(self, name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not 0 <= value <= upper or math.isinf(value):
+            if not is_number(value) or not 0 <= value <= upper:
                 allowed = "0 or more" if upper == math.inf else f"from 0 to {upper:g}"
                 yield f"advantage.{name}: {value!r}; give a number, {allowed}"
 

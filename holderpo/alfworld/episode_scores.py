@@ -6,7 +6,7 @@ Shape: ``G`` games.
 from __future__ import annotations
 
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +14,12 @@ import torch
 
 from holderpo.alfworld.episode_records import EpisodeRecord
 from holderpo.alfworld.games import Game, Manifest
-from holderpo.alfworld.paired_success import ALL, PairedDifference
+from holderpo.alfworld.paired_success import (
+    ALL,
+    PairedDifference,
+    paired_differences,
+    wins_by_game,
+)
 from holderpo.alfworld.tasks import TASK_TYPES
 from holderpo.alfworld.turns import Outcome
 from holderpo.bootstrap import interval_of_mean
@@ -132,7 +137,7 @@ def score_panel(
     num_passes: int,
     num_in_split: int | None = None,
     task_types: Collection[str] = (),
-    differences: tuple[PairedDifference, ...] = (),
+    earlier: Iterable[EpisodeRecord] = (),
 ) -> PanelScore:
     """All numbers of an evaluation.
 
@@ -143,7 +148,7 @@ def score_panel(
         num_passes: how often each game was to be played.
         num_in_split: games that the split should have; those of the manifest if left out.
         task_types: keys of ``TASK_TYPES``, if the games were chosen by them.
-        differences: from another evaluation, handed on.
+        earlier: of another evaluation, which this one is compared with.
 
     Returns:
         The numbers.
@@ -181,7 +186,7 @@ def score_panel(
         spread=statistics.stdev(by_pass) if len(by_pass) > 1 else None,
         failed=tuple(record for record in records if record.failed),
         num_restarts=sum(record.restarts for record in records),
-        differences=differences,
+        differences=paired_differences(earlier, records),
     )
 
 
@@ -189,9 +194,7 @@ def _score(name: str, games: Sequence[Game], records: Iterable[EpisodeRecord]) -
     paths = {game.path for game in games}
     own = [record for record in records if record.game in paths]
     played = [record for record in own if not record.failed]
-    by_game: dict[str, list[bool]] = defaultdict(list)
-    for record in played:
-        by_game[record.game].append(record.won)
+    by_game = wins_by_game(own, lambda record: record.game)
     success = interval = None
     kind = ""
     if by_game:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -21,6 +22,7 @@ from holderpo.bootstrap import estimate, resample_means
 from holderpo.intervals import Interval
 
 ALL = "all"
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,31 @@ def paired_differences(
     return tuple(_paired(name, games, *shares) for name, games in groups.items())
 
 
+def wins_by_game(
+    records: Iterable[EpisodeRecord], key: Callable[[EpisodeRecord], _Key]
+) -> dict[_Key, list[bool]]:
+    """Whether each episode was won, by game; failed ones are left out.
+
+    Args:
+        records: of an evaluation.
+        key: tells the games apart.
+
+    Returns:
+        Wins of each game that has an episode.
+    """
+    wins: dict[_Key, list[bool]] = defaultdict(list)
+    for record in records:
+        if not record.failed:
+            wins[key(record)].append(record.won)
+    return wins
+
+
 # Type and content of a game: where it lies does not matter.
 _Game = tuple[str, str]
 
 
 def _share_won(records: Iterable[EpisodeRecord]) -> dict[_Game, float]:
-    wins: dict[_Game, list[bool]] = defaultdict(list)
-    for record in records:
-        if not record.failed:
-            wins[record.task_type, record.sha256].append(record.won)
+    wins = wins_by_game(records, lambda record: (record.task_type, record.sha256))
     return {game: statistics.mean(won) for game, won in wins.items()}
 
 

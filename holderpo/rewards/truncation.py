@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from holderpo.number_kinds import is_whole
+
 RULES = ("grade", "zero", "mask", "soft")
 
 
@@ -36,7 +38,7 @@ class TruncationSettings:
                 )
             return
         count = self.buffer_tokens
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if not is_whole(count, at_least=1):
             raise ValueError(
                 f"{field}.buffer_tokens: {count!r}; 'soft' needs a number of tokens above 0"
             )

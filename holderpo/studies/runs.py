@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from holderpo.number_kinds import is_whole
 from holderpo.studies.held_out import HeldOut, first_and_last
 from holderpo.studies.run_files import (
     CONFIG_FILE,
@@ -142,7 +143,7 @@ def read_run(folder: Path) -> Run:
     arm = sweep.get("arm") or arm_of(lookup(config, "trainer.experiment_name"))
     configured_seed = lookup(config, "seed")
     seed = sweep.get("seed", configured_seed)
-    if not isinstance(arm, str) or isinstance(seed, bool) or not isinstance(seed, int):
+    if not isinstance(arm, str) or not is_whole(seed):
         raise RunError(
             f"{folder}: arm {arm!r}, seed {seed!r}; {SWEEP_FILE} must have 'arm' and 'seed', or "
             f"{CONFIG_FILE} trainer.experiment_name and seed. {'; '.join(notes)}".rstrip()

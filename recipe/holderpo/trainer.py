@@ -78,8 +78,6 @@ class HolderTrainerMixin(_Trainer):
     log_path: Path
     # Of a run with an agent.
     environments: EnvironmentGroup | None = None
-    # Of the log, before the present round.
-    _log_bytes = 0
     # Prompts of the present round, those that failed included.
     _num_prompts = 0
 
@@ -120,19 +118,19 @@ class HolderTrainerMixin(_Trainer):
             is_validation = partition == "val"
             self.progress.now("the answers of the validation" if is_validation else "rollouts")
             self.progress.count = lambda: _num_ended(buffer, partition)
-            self._log_bytes = self.log_path.stat().st_size if self.environments else 0
+            log_bytes = 0 if self.environments is None else self.log_path.stat().st_size
             try:
                 batch, metrics = sample(**request)
             except Exception as error:
                 # Of verl's own error, where no prompt is left, the failures are the cause.
                 self._check_failures(buffer, partition, num_prompts)
                 if self.environments is not None and _NOTHING_LEFT in str(error):
-                    raise self._no_episodes(buffer, partition) from error
+                    raise self._no_episodes(buffer, partition, log_bytes) from error
                 raise
             self.progress.count = int
             num_failed = self._check_failures(buffer, partition, num_prompts)
             if self.environments is not None and not batch.keys:
-                raise self._no_episodes(buffer, partition)
+                raise self._no_episodes(buffer, partition, log_bytes)
             self._num_prompts = num_prompts
             return batch, metrics if is_validation else metrics | {FAILED_PROMPTS: num_failed}
 
@@ -151,12 +149,14 @@ class HolderTrainerMixin(_Trainer):
         )
         return num_failed
 
-    def _no_episodes(self, buffer: ReplayBuffer, partition: str) -> RolloutError:
-        """That every episode of a round was left out, or its prompts have failed."""
-        if buffer.failure_keys[partition]:
-            # More may fail than there are; what has raised is the cause.
-            self._check_failures(buffer, partition, num_prompts=0)
-        return no_episodes(self._round_name(partition), self.log_path, begin=self._log_bytes)
+    def _no_episodes(self, buffer: ReplayBuffer, partition: str, begin: int) -> RolloutError:
+        """That nothing is left of a round."""
+        return no_episodes(
+            self._round_name(partition),
+            self.log_path,
+            begin=begin,
+            num_failed=len(buffer.failure_keys[partition]),
+        )
 
     def _round_name(self, partition: str) -> str:
         return f"{'the validation after ' * (partition == 'val')}step {self.global_steps}"

@@ -57,7 +57,7 @@ def test_a_loss_of_verl_has_no_order_to_take_away():
 NO_ROW = RuntimeError("Sync replay buffer selected groups with no materializable trajectories.")
 
 
-def sampled(tmp_path, result, *, partition, environments):
+def sampled(tmp_path, result, *, partition, environments, failed=()):
     """What the replay buffer gives the trainer where verl's gives ``result``, or raises it."""
 
     def sample(**request):
@@ -67,13 +67,13 @@ def sampled(tmp_path, result, *, partition, environments):
             raise result
         return SimpleNamespace(keys=result), {}
 
-    trainer = Trainer(composed("demo"))
+    trainer = Trainer(composed("demo", ["max_failed_prompts=1.0"]))
     trainer.environments, trainer.progress = environments, Progress()
     trainer.log_path, trainer.global_steps = tmp_path / "run.log", 7
     line = "prompt a, episode 0, game g: failed after 1 turns: it {}\n"
     trainer.log_path.write_text(line.format("was long ago"))
     trainer.buffer = SimpleNamespace(
-        sample=sample, poll_interval=2.0, failure_keys=defaultdict(set)
+        sample=sample, poll_interval=2.0, failure_keys=defaultdict(set, {partition: set(failed)})
     )
     buffer = trainer._build_replay_buffer()
     return buffer.sample(global_steps=7, partition_id=partition, batch_size=2)
@@ -97,3 +97,10 @@ def test_another_error_of_verls_stays_what_it_is(tmp_path, environments):
 def test_without_an_agent_verls_error_stays_what_it_is(tmp_path):
     with pytest.raises(RuntimeError, match="no materializable"):
         sampled(tmp_path, NO_ROW, partition="train", environments=None)
+
+
+def test_prompts_that_may_fail_are_named_where_none_is_left(tmp_path):
+    with pytest.raises(
+        RolloutError, match=r"^nothing is left of step 7: 2 prompts failed; the fir"
+    ):
+        sampled(tmp_path, NO_ROW, partition="train", environments=object(), failed={"one", "other"})

@@ -41,17 +41,23 @@ def check_failures(
     )
 
 
-def no_episodes(what: str, log: Path, *, begin: int = 0) -> RolloutError:
+def no_episodes(what: str, log: Path, *, begin: int = 0, num_failed: int = 0) -> RolloutError:
     """The error for a round all of whose episodes were left out.
 
     Args:
         what: the round.
         log: of the run, which has the reason of each.
         begin: bytes of the log from before the round.
+        num_failed: prompts whose rollout raised, of which nothing is left either.
 
     Returns:
         With the first reason.
     """
+    if num_failed:
+        return RolloutError(
+            f"nothing is left of {what}: {num_failed} prompts failed; the first error: "
+            f"{first_error(log) or f'see {log}'}"
+        )
     reason = f"see {log}"
     with log.open("rb") as lines:
         lines.seek(begin)

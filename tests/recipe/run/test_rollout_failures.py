@@ -74,3 +74,12 @@ def test_the_first_episode_that_failed_gives_the_reason(tmp_path):
     with log.open("a") as file:
         file.write(f"{before}{failed.format(6)}\n")
     assert str(no_episodes("step 4", log, begin=other)).endswith(f"the first: {failed.format(6)}")
+
+
+def test_where_prompts_have_raised_their_error_is_the_cause(tmp_path):
+    log = tmp_path / "run.log"
+    log.write_text("prompt a, episode 0, game g: failed after 1 turns: it died\n" + LOG)
+    assert str(no_episodes("step 3", log, num_failed=8)) == (
+        "nothing is left of step 3: 8 prompts failed; the first error: "
+        "my.rewards.RewardError: no such answer"
+    )

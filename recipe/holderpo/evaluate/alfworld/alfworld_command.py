@@ -276,15 +276,14 @@ def report(
     from recipe.holderpo.checks.versions import current_commit
 
     games = [numbered.game for numbered in plan.games]
-    wanted = [episodes[one.key] for one in plan.wanted]
     panel = score_panel(
         plan.manifest,
         games,
-        wanted,
+        [episodes[one.key] for one in plan.wanted],
         num_passes=plan.arguments.passes,
         num_in_split=plan.num_in_split,
         task_types=plan.task_types,
-        differences=plan.differences(wanted),
+        earlier=plan.earlier.values(),
     )
     out = plan.arguments.out
     title = f"Evaluation of {plan.title} on {panel.name}@{panel.digest}"

@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from holderpo.alfworld.engine import missing_packages, read_game
-from holderpo.alfworld.episode_records import (
-    EPISODES_FILE,
-    EpisodeRecord,
-    Episodes,
-    read_episodes,
-)
+from holderpo.alfworld.episode_records import EPISODES_FILE, Episodes, read_episodes
 from holderpo.alfworld.games import GENERATOR_KEY, Manifest, collect_games
-from holderpo.alfworld.paired_success import PairedDifference, paired_differences
 from holderpo.alfworld.split_folders import OFFICIAL_COUNTS
 from holderpo.alfworld.tasks import TASK_TYPES
 from holderpo.records_folder import settings_conflicts, settings_differences
@@ -57,7 +51,7 @@ class PanelPlan:
     """Of the workers."""
     model: ModelPlan | None
     """None for policies without one."""
-    earlier: Episodes | None = None
+    earlier: Episodes = field(default_factory=dict)
     """Of the evaluation that this one is compared with."""
     notes: list[str] = field(default_factory=list)
     """What should be known beside the numbers."""
@@ -78,13 +72,6 @@ class PanelPlan:
             },
             **({} if self.model is None else self.model.settings()),
         }
-
-    def differences(self, records: Iterable[EpisodeRecord]) -> tuple[PairedDifference, ...]:
-        """Success against that of the earlier evaluation; none without one, or a common game."""
-        played = [record for record in records if not record.failed]
-        if self.earlier is None or not played:
-            return ()
-        return paired_differences(self.earlier.values(), records)
 
     @property
     def policy(self) -> str:
@@ -247,18 +234,18 @@ def _chosen(
 
 def _earlier(
     folder: Path | None, out: Path | None, games: Iterable[NumberedGame], problems: list[str]
-) -> Episodes | None:
+) -> Episodes:
     """The episodes of another evaluation, if it has played any of these games."""
     if folder is None:
-        return None
+        return {}
     if out is not None and folder.resolve() == out.resolve():
         problems.append(f"--against: {folder} is --out itself; give that of another evaluation")
-        return None
+        return {}
     try:
         episodes = read_episodes(folder / EPISODES_FILE)
     except ValueError as error:
         problems.append(f"--against: {error}")
-        return None
+        return {}
     wanted = {numbered.game.sha256 for numbered in games}
     if not any(one.sha256 in wanted and not one.failed for one in episodes.values()):
         problems.append(
@@ -271,7 +258,7 @@ def _earlier(
 def _notes(plan: PanelPlan) -> Iterator[str]:
     arguments, manifest, model = plan.arguments, plan.manifest, plan.model
     yield from manifest.warnings
-    if plan.earlier is not None:
+    if arguments.against is not None:
         differs = settings_differences(arguments.against, plan.settings())
         where = f", where {'; '.join(differs)}" if differs else ""
         yield f"Against {arguments.against}{where}."

@@ -140,9 +140,7 @@ def _model_policy(plan: PanelPlan, model: ModelPlan) -> Iterator[AskModel]:
             tokenizer=model.tokenizer,
             sampling=model.sampling,
             context=model.context,
-            prompts=model.texts.prompts,
-            chat_template=model.texts.chat_template,
-            actions=model.texts.actions,
+            texts=model.texts,
         )
     finally:
         answers.close()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from holderpo.alfworld.actions import ActionKind, ActionSettings, parse_action
+from holderpo.alfworld.actions import ActionKind, parse_action
 from holderpo.alfworld.agent_memory import AgentMemory, message_tokens
 from holderpo.alfworld.random_policy import RandomPolicy
-from holderpo.alfworld.turn_prompt import TurnPromptSettings
 from holderpo.alfworld.turns import Turn
 from holderpo.benchmarks.panels import Sampling
 from holderpo.benchmarks.records import TRUNCATED
+from recipe.holderpo.evaluate.alfworld.turn_texts import TurnTexts
 from recipe.holderpo.evaluate.alfworld.wanted_episodes import WantedEpisode
 from recipe.holderpo.evaluate.generation import Completion, Request
 
@@ -116,19 +115,15 @@ class AskModel:
     """How answers are drawn, and how long they may be."""
     context: int
     """Longest prompt plus answer, tokens."""
-    prompts: TurnPromptSettings
-    """What the model is told."""
-    actions: ActionSettings
-    """How its answers are read."""
-    chat_template: Mapping[str, Any] = field(default_factory=dict)
-    """What the chat template is given besides the message."""
+    texts: TurnTexts
+    """What it is told, and how its answers are read."""
 
     def expert_seed(self, wanted: WantedEpisode) -> None:
         """There is no expert."""
 
     def player(self, wanted: WantedEpisode) -> Player:
         """With a history of its own."""
-        return _ByModel(self, wanted, AgentMemory(self.prompts))
+        return _ByModel(self, wanted, AgentMemory(self.texts.prompts))
 
 
 @dataclass
@@ -139,7 +134,9 @@ class _ByModel:
 
     async def move(self, turn: Turn) -> Move | None:
         policy, number = self.policy, self.memory.num_steps + 1
-        prompt = message_tokens(policy.tokenizer, self.memory.message(turn), policy.chat_template)
+        prompt = message_tokens(
+            policy.tokenizer, self.memory.message(turn), policy.texts.chat_template
+        )
         if len(prompt) + policy.sampling.max_tokens > policy.context:
             return None
         request = Request(
@@ -150,7 +147,7 @@ class _ByModel:
             stop=(),
         )
         completion = await policy.answers.answer(request)
-        action = parse_action(completion.response, turn.admissible, policy.actions)
+        action = parse_action(completion.response, turn.admissible, policy.texts.actions)
         self.memory.add(turn, action.command)
         return Move(
             command=action.command,

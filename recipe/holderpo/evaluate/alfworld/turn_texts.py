@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.alfworld.actions import ActionSettings
@@ -103,14 +103,15 @@ def _read(file: Path, option: str) -> _Sections:
     if not {"agent", "model_engine"} & settings.keys():
         return _Sections(prompt=settings)
     try:
-        return _Sections(*(_section(settings, name) for name in _OF_RUN))
+        config = OmegaConf.create(settings)
+        return _Sections(*(_section(config, name) for name in _OF_RUN))
     except (OmegaConfBaseException, ValueError) as error:
         raise ValueError(f"{option}: {file}: {str(error).splitlines()[0]}; {_FIX}") from error
 
 
-def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _section(config: DictConfig, name: str) -> Mapping[str, Any]:
     """A section, references to other settings resolved; one that is missing is empty."""
-    found = OmegaConf.select(OmegaConf.create(dict(settings)), name)
+    found = OmegaConf.select(config, name)
     if found is None and name == _OF_RUN[0]:
         raise ValueError(f"{name} is missing")
     if found is not None and not OmegaConf.is_dict(found):

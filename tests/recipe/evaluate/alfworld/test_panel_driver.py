@@ -11,6 +11,7 @@ from holderpo.alfworld.turns import Outcome
 from holderpo.benchmarks.panels import Sampling
 from recipe.holderpo.evaluate.alfworld.panel_driver import Match, play_panel
 from recipe.holderpo.evaluate.alfworld.policies import AskModel, Chance, FollowExpert
+from recipe.holderpo.evaluate.alfworld.turn_texts import TurnTexts
 from recipe.holderpo.evaluate.alfworld.wanted_episodes import NumberedGame, wanted_episodes
 from tests.alfworld_games import needs_alfworld
 from tests.recipe.evaluate.alfworld.in_process import InProcessGroup, Scripted, tokenizer
@@ -25,8 +26,7 @@ def model_policy(answers=None, *, temperature=0.5, context=5000, seed=0):
         tokenizer=tokenizer(),
         sampling=Sampling(temperature, max_tokens=200),
         context=context,
-        prompts=TurnPromptSettings(),
-        actions=ActionSettings(),
+        texts=TurnTexts(TurnPromptSettings(), ActionSettings()),
     )
 
 
