@@ -133,6 +133,7 @@ def resolve_gpu(options: Sequence[str] = ()) -> list[str]:
 
     Raises:
         CalledProcessError: if there is no such set, or no index.
+        ValueError: for a line that is no pin of a version.
     """
     extras = ["--extra", "gpu", "--extra", "fsdp", str(REPOSITORY / "setup.py")]
     target = ["--python-version", "3.12", "--python-platform", "x86_64-manylinux_2_28"]
@@ -142,7 +143,20 @@ def resolve_gpu(options: Sequence[str] = ()) -> list[str]:
         check=True,
         text=True,
     ).stdout
-    return [line for line in found.splitlines() if PIN.match(line)]
+    return pins_of(found)
+
+
+def pins_of(listed: str) -> list[str]:
+    """The lines of what uv lists.
+
+    Raises:
+        ValueError: for one that is no pin of a version, such as a folder or an address: it would be
+            lost.
+    """
+    lines = [line for line in listed.splitlines() if line.strip()]
+    if others := [line for line in lines if not PIN.fullmatch(line)]:
+        raise ValueError(f"no pins: {', '.join(map(repr, others))}")
+    return lines
 
 
 def renew_gpu_pins() -> None:

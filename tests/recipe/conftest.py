@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipe.holderpo import this_machine
+from recipe.holderpo.checks import this_machine
 
 
 @pytest.fixture(autouse=True)
@@ -10,4 +10,4 @@ def large_machine(monkeypatch):
     """Configurations are checked as on a machine that lacks nothing, whatever runs the tests."""
     monkeypatch.setattr(this_machine, "visible_gpus", lambda: 64)
     monkeypatch.setattr(this_machine, "usable_cpus", lambda: 1024)
-    monkeypatch.setattr(this_machine, "flash_attention_error", lambda: None)
+    monkeypatch.setattr(this_machine, "look_for_flash_attention", lambda: (True, None))

@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from holderpo.number_kinds import is_whole
+from recipe.holderpo.checks.attention import (
+    ATTENTION,
+    FLASH_2,
+    attention,
+    is_flash,
+    types_in_float32,
+)
 from recipe.holderpo.checks.batches import has_reference
-from recipe.holderpo.this_machine import ATTENTION, in_float32
-
-# What the names of its versions begin with.
-FLASH = "flash_attention"
-
-
-def attention(config: DictConfig) -> str:
-    """The actor's implementation of attention; verl's default where none is named."""
-    named = (config.actor_rollout_ref.model.override_config or {}).get("attn_implementation")
-    return str(named or f"{FLASH}_2")
 
 
 def device_problems(config: DictConfig) -> Iterator[str]:
@@ -42,12 +39,12 @@ def device_problems(config: DictConfig) -> Iterator[str]:
     yield from _reward_model(config, devices)
     if config.device == "cpu":
         yield from _without_gpu(config)
-    elif attention(config).startswith(FLASH) and in_float32(config):
-        yield (
-            f"{ATTENTION}: {attention(config)!r} with actor_rollout_ref.actor.fsdp_config."
-            "mixed_precision.param_dtype float32; flash attention computes in 16 bits: give "
-            "'sdpa', or bf16 there"
-        )
+    elif is_flash(attention(config)):
+        for field in types_in_float32(config):
+            yield (
+                f"{ATTENTION}: {attention(config)!r} with {field} float32; flash attention "
+                "computes in 16 bits: give 'sdpa', or bf16 there"
+            )
 
 
 def _shards(config: DictConfig, devices: int, role: str) -> Iterator[str]:
@@ -80,10 +77,10 @@ def _sequence_parallel(config: DictConfig, devices: int, role: str) -> Iterator[
             f"{field}: {size}, but actor_rollout_ref.model.use_remove_padding is false; verl "
             "shares out packed rows only: give 1, or set that to true"
         )
-    if not attention(config).startswith(FLASH):
+    if not is_flash(attention(config)):
         yield (
             f"{field}: {size} with {ATTENTION} {attention(config)!r}; only flash attention "
-            f"exchanges the parts of a response: give 1, or '{FLASH}_2'"
+            f"exchanges the parts of a response: give 1, or '{FLASH_2}'"
         )
 
 
@@ -91,10 +88,7 @@ def _rollout_engines(config: DictConfig, devices: int) -> Iterator[str]:
     rollout = config.actor_rollout_ref.rollout
     where = "actor_rollout_ref.rollout"
     if rollout.pipeline_model_parallel_size > 1:
-        yield (
-            f"{where}.pipeline_model_parallel_size: {rollout.pipeline_model_parallel_size}; verl "
-            "0.9.1 has no pipelines in its rollout engines, give 1"
-        )
+        yield _no_pipelines(where, rollout)
         return
     tensor, data = rollout.tensor_model_parallel_size, rollout.data_parallel_size
     engine = tensor * data
@@ -118,6 +112,13 @@ def _rollout_engines(config: DictConfig, devices: int) -> Iterator[str]:
         )
 
 
+def _no_pipelines(where: str, rollout: DictConfig) -> str:
+    return (
+        f"{where}.pipeline_model_parallel_size: {rollout.pipeline_model_parallel_size}; verl "
+        "0.9.1 has no pipelines in its engines, give 1"
+    )
+
+
 def _reward_model(config: DictConfig, devices: int) -> Iterator[str]:
     """The engines of a model that rewards, on GPUs of their own or on those of the training."""
     model = config.reward.reward_model
@@ -135,6 +136,9 @@ def _reward_model(config: DictConfig, devices: int) -> Iterator[str]:
         devices = model.n_gpus_per_node * model.nnodes
     if not model.enable:
         return
+    if model.rollout.pipeline_model_parallel_size != 1:
+        yield _no_pipelines(f"{where}.rollout", model.rollout)
+        return
     tensor, data = model.rollout.tensor_model_parallel_size, model.rollout.data_parallel_size
     if not is_whole(tensor, at_least=1) or devices % (tensor * data):
         whose = "of its own" if model.enable_resource_pool else "that training has"
@@ -144,7 +148,7 @@ def _reward_model(config: DictConfig, devices: int) -> Iterator[str]:
 def _without_gpu(config: DictConfig) -> Iterator[str]:
     """What verl does in pinned memory, or with kernels, needs a GPU."""
     actor = config.actor_rollout_ref.actor
-    if attention(config).startswith(FLASH):
+    if is_flash(attention(config)):
         yield f"{ATTENTION}: {attention(config)!r}; a CPU has none, give 'sdpa'"
     if actor.fsdp_config.offload_policy:
         yield (

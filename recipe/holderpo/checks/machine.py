@@ -7,25 +7,22 @@ from collections.abc import Iterator, Mapping
 from omegaconf import DictConfig
 
 from holderpo.alfworld.engine import missing_packages
-from recipe.holderpo import this_machine
 from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
-from recipe.holderpo.checks.packages import package_problems
-from recipe.holderpo.this_machine import (
-    RAY_CPUS,
-    STORAGE_UNITS,
-    Machine,
-    connects_to_ray,
-    reserved_cpus,
-)
+from recipe.holderpo.checks import this_machine
+from recipe.holderpo.checks.from_machine import RAY_CPUS, STORAGE_UNITS, reserved_cpus
+from recipe.holderpo.checks.packages import logger_problems, package_problems
+from recipe.holderpo.checks.this_machine import Machine
+from recipe.holderpo.run.ray_settings import connects_to_ray
 
 
 def machine_problems(config: DictConfig, machine: Machine | None) -> Iterator[str]:
     """What this machine lacks, where the run is to start a Ray instance of its own on it.
 
-    An instance that is up already is asked itself, by :func:`cluster_problems`.
+    An instance that is up already is asked itself, by :func:`cluster_problems`; only the trainer
+    runs here then.
 
     Args:
-        config: with counts that are counts.
+        config: with counts that are counts, also of the CPUs that an own instance counts.
         machine: that a run on GPUs starts on; None for one on a CPU.
 
     Yields:
@@ -34,11 +31,11 @@ def machine_problems(config: DictConfig, machine: Machine | None) -> Iterator[st
     if has_agent(config) and (missing := missing_packages()):
         yield f"agent: games cannot be played here; {missing}"
     if connects_to_ray(config):
+        yield from logger_problems(config)
         return
-    num_cpus = config.ray_kwargs.ray_init.num_cpus or this_machine.usable_cpus()
-    given = config.ray_kwargs.ray_init.num_cpus or f"null, and this machine has {num_cpus}"
+    num_cpus = config.ray_kwargs.ray_init.num_cpus
     if too_few := _too_few_cpus(config, num_cpus):
-        yield f"{RAY_CPUS}: {given}; {too_few}, or raise it (Ray only counts)"
+        yield f"{RAY_CPUS}: {num_cpus}; {too_few}, or raise it (Ray only counts)"
     else:
         yield from _environments(config, num_cpus)
     if machine is not None:
@@ -79,6 +76,7 @@ def _without_gpus(config: DictConfig, machine: Machine) -> Iterator[str]:
             f"trainer.n_gpus_per_node * trainer.nnodes{plus}: {devices}; this machine shows "
             f"{visible} {'GPU' if visible == 1 else 'GPUs'} (nvidia-smi, "
             f"CUDA_VISIBLE_DEVICES): ask for fewer, or choose device=cpu; {more}"
+            + ("" if visible else f" ({this_machine.why_torch_may_see_none()})")
         )
 
 

@@ -17,6 +17,7 @@ from recipe.holderpo.checks.batches import signal_share
 from recipe.holderpo.checks.data import Data
 from recipe.holderpo.checks.defaults import changed_settings
 from recipe.holderpo.checks.first_prompts import FirstPrompt, FirstPrompts
+from recipe.holderpo.checks.from_machine import FromMachine
 from recipe.holderpo.checks.games import Games, games_lines
 from recipe.holderpo.checks.learning_rate import first_full_round, rate_share, warm_up_rounds
 from recipe.holderpo.checks.loss_settings import loss_warnings
@@ -26,7 +27,6 @@ from recipe.holderpo.checks.turn_budget import turn_budget
 from recipe.holderpo.checks.turn_settings import describe_credit, turn_warnings
 from recipe.holderpo.checks.unread import unread_warnings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
-from recipe.holderpo.this_machine import FromMachine
 
 
 @dataclass(frozen=True)
@@ -177,10 +177,11 @@ def _about_length(config: DictConfig) -> Iterator[str]:
     steps = trainer.total_training_steps
     if optim.lr == 0:
         yield "actor_rollout_ref.actor.optim.lr is 0: nothing is learned"
-    if first_full_round(optim, steps) > steps:
+    if (full := first_full_round(optim, steps)) > steps:
         yield (
-            f"the learning rate does not reach {optim.lr:g}: its warm-up takes "
-            f"{warm_up_rounds(optim, steps)} rounds, the run has {steps}"
+            f"the learning rate does not reach {optim.lr:g}: with a warm-up of "
+            f"{warm_up_rounds(optim, steps)} rounds it is reached in round {full}, the run has "
+            f"{steps}"
         )
     if "trainer.total_epochs" in changed_settings(config):
         yield (
@@ -222,9 +223,13 @@ def _describe_transform(transform: dict[str, Any]) -> str:
 
 def _describe_rate(optim: DictConfig, num_rounds: int) -> str:
     parts = [f"{optim.optimizer}, learning rate {optim.lr:g}"]
+    full = first_full_round(optim, num_rounds)
     if warm_up := warm_up_rounds(optim, num_rounds):
-        full = first_full_round(optim, num_rounds)
-        parts.append(f"warm-up of {warm_up} rounds, in full from round {full} on")
+        parts.append(f"warm-up of {warm_up} rounds")
+    if full > num_rounds:
+        return ", ".join(parts)
+    if warm_up:
+        parts.append(f"in full from round {full} on")
     if optim.lr_scheduler_type == "cosine":
         end = optim.lr * rate_share(optim, num_rounds, num_rounds)
         parts.append(f"cosine to {end:.3g} in round {num_rounds}")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,9 +15,11 @@ from holderpo.control import Controller, build_controller
 from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.agent import agent_problems, plays_games
 from recipe.holderpo.checks.batches import batch_size_problems
-from recipe.holderpo.checks.data import data_files, look_at_data
+from recipe.holderpo.checks.data import look_at_data
 from recipe.holderpo.checks.devices import device_problems
+from recipe.holderpo.checks.files import file_problems
 from recipe.holderpo.checks.first_prompts import FirstPrompts, look_at_first_prompts
+from recipe.holderpo.checks.from_machine import take_from_machine
 from recipe.holderpo.checks.games import Games, look_at_games
 from recipe.holderpo.checks.kinds import is_count, kind_problems
 from recipe.holderpo.checks.loss_settings import loss_problems
@@ -38,8 +38,8 @@ from recipe.holderpo.checks.rollout_settings import rollout_problems
 from recipe.holderpo.checks.ruinous import ruinous_problems
 from recipe.holderpo.checks.turn_settings import turn_problems
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
+from recipe.holderpo.run.ray_settings import connects_to_ray
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings, plain
-from recipe.holderpo.this_machine import fill_in, machine_here
 
 DEVICES = ("cpu", "cuda")
 
@@ -80,8 +80,8 @@ def check_config(config: DictConfig) -> Plan:
     problems = [*_versions(), *_names(config), *_device(config)]
     if config.device not in DEVICES:
         raise ConfigError(problems)
-    taken = fill_in(config, machine_here()) if config.device == "cuda" else None
-    problems += [*_sizes(config), *_run(config), *_method(config), *_files(config)]
+    taken = take_from_machine(config, on_cluster=connects_to_ray(config))
+    problems += [*_sizes(config), *_run(config), *_method(config), *file_problems(config)]
     controller: Controller | None = None
     try:
         controller = make_controller(config)
@@ -212,25 +212,6 @@ def _dynamic_sampling(config: DictConfig) -> Iterator[str]:
         )
 
 
-def _files(config: DictConfig) -> Iterator[str]:
-    for field, path in data_files(config):
-        if not _is_remote(path) and not Path(path).expanduser().exists():
-            yield f"{field}: {path} does not exist; prepare it ({config.prepared_by})"
-    model = config.actor_rollout_ref.model
-    if model.path is None:
-        yield "actor_rollout_ref.model.path: null; give a folder or the name of a model on the hub"
-    for name in ("path", "tokenizer_path", "hf_config_path"):
-        place = model.get(name)
-        # verl lets the others follow the path.
-        if place is None or (name != "path" and place == model.path):
-            continue
-        if not Path(str(place)).expanduser().exists() and not _is_hub_name(str(place)):
-            yield (
-                f"actor_rollout_ref.model.{name}: {place} does not exist; give a folder or the "
-                f"name of a model on the hub, or prepare it ({config.prepared_by})"
-            )
-
-
 def _advantage(config: DictConfig) -> Iterator[str]:
     try:
         advantage_settings(config)
@@ -304,17 +285,3 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
     yield from verl_correction_problems(config)
     # Also of an agent, whose environment rewards: verl's workers load the function all the same.
     yield from reward_problems(config)
-
-
-def _is_hub_name(path: str) -> bool:
-    """``name`` or ``owner/name``, unless the owner is a folder here: then it is a mistyped path."""
-    owner, slash, _ = path.partition("/")
-    return _is_remote(path) or (
-        re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) is not None
-        and not path.startswith(".")
-        and not (slash and Path(owner).is_dir())
-    )
-
-
-def _is_remote(path: str) -> bool:
-    return "://" in path

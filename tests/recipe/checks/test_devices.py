@@ -81,6 +81,10 @@ REFERENCE = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16"
             "the 4 that training has",
         ),
         (
+            f"{FOUR_GPUS} {REWARD_MODEL}.rollout.pipeline_model_parallel_size=2",
+            f"{POOL}.rollout.pipeline_model_parallel_size: 2; verl 0.9.1 has no pipelines in its",
+        ),
+        (
             f"{FOUR_GPUS} {OWN_POOL} {POOL}.n_gpus_per_node=2 {POOL}.nnodes=1 "
             f"{POOL}.rollout.tensor_model_parallel_size=4",
             f"{POOL}.rollout.tensor_model_parallel_size: 4; an engine's devices must divide the 2 "
@@ -100,6 +104,23 @@ REFERENCE = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16"
             f"{REF}.ulysses_sequence_parallel_size: 3; give a number that divides the 4 devices",
         ),
         (f"{ATTENTION}=flash_attention_2", f"{ATTENTION}: 'flash_attention_2'; a CPU has none"),
+        (
+            f"{ATTENTION}=kernels-community/flash-attn2",
+            f"{ATTENTION}: 'kernels-community/flash-attn2'; a CPU has none",
+        ),
+        *[
+            (
+                f"{FOUR_GPUS} {ATTENTION}={name} {ACTOR}.use_kl_loss=true {REFERENCE} "
+                f"++{section}.fsdp_config.mixed_precision.param_dtype={dtype}",
+                f"{ATTENTION}: {name!r} with {section}.fsdp_config.mixed_precision.param_dtype "
+                "float32; flash attention computes in 16 bits",
+            )
+            for name, section, dtype in (
+                ("flash_attention_2", ACTOR, "fp32"),
+                ("flash_attention_2", REF, "float32"),
+                ("kernels-community/flash-attn3", REF, "32"),
+            )
+        ],
         (f"{ENGINE}.offload_policy=true", f"{ENGINE}.offload_policy: true; its pinned memory"),
         (
             f"{ACTOR}.use_kl_loss=true {REFERENCE}",
@@ -125,6 +146,9 @@ def test_what_does_not_fit_the_devices_is_refused(overrides, expected, existing)
         f"{FOUR_GPUS} {ENGINE}.fsdp_size=2",
         f"{FOUR_GPUS} {ULYSSES}=2 {PACKED}",
         f"{FOUR_GPUS} {ULYSSES}=2 {PACKED} {ATTENTION}=flash_attention_3",
+        f"{FOUR_GPUS} {ULYSSES}=2 {PACKED} {ATTENTION}=kernels-community/flash-attn3",
+        # Of a reference model that is not there.
+        f"{FOUR_GPUS} ++{REF}.fsdp_config.mixed_precision.param_dtype=fp32",
         f"{FOUR_GPUS} {ACTOR}.use_kl_loss=true {REFERENCE}",
         # Nothing reads it without a reference model.
         f"{FOUR_GPUS} {REF}.fsdp_config.fsdp_size=3",

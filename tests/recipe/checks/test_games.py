@@ -7,12 +7,13 @@ import pytest
 from recipe.holderpo.checks import machine
 from recipe.holderpo.checks.agent import agent_problems, agent_warnings
 from recipe.holderpo.checks.batches import batch_size_problems
+from recipe.holderpo.checks.from_machine import fill_in
 from recipe.holderpo.checks.games import games_lines, look_at_games
 from recipe.holderpo.checks.machine import cluster_problems, machine_problems
 from recipe.holderpo.checks.plan import updates_per_step
+from recipe.holderpo.checks.this_machine import machine_here
 from recipe.holderpo.checks.turn_budget import turn_budget
 from recipe.holderpo.checks.unread import unread_warnings
-from recipe.holderpo.this_machine import fill_in, machine_here
 from tests.recipe.alfworld.manifests import write_games
 from tests.recipe.checks.checking import ACTOR, ROLLOUT
 from tests.recipe.composing import composed
@@ -289,7 +290,7 @@ def test_environment_workers_fit_beside_what_else_is_reserved(
 ):
     config = composed(REAL, [*overrides, f"ray_kwargs.ray_init.num_cpus={cpus}"])
     here = machine_here()
-    fill_in(config, here)
+    fill_in(config, here, on_cluster=False)
     for found in (machine_problems(config, here), cluster_problems(config, {"CPU": cpus})):
         problems = list(found)
         assert len(problems) == (expected is not None)

@@ -72,6 +72,9 @@ def test_each_round_has_the_rate_of_verl(changed):
         # The demo's: 19 of the 20 steps that the cosine takes are behind in the last round.
         ("", "warm-up of 5 rounds, in full from round 6 on, cosine to 1.23e-06 in round 25"),
         (f"{OPTIM}.zero_indexed_step=false", "in full from round 5 on, cosine to 0 in round 25"),
+        # What comes after the run's end is not promised.
+        (f"{OPTIM}.lr_warmup_steps=25", "learning rate 0.0002, warm-up of 25 rounds"),
+        (f"{OPTIM}.lr_warmup_steps=24", "in full from round 25 on, cosine to 0.0002 in round 25"),
         (f"{OPTIM}.lr_warmup_steps=-1 {OPTIM}.lr_scheduler_type=constant", "learning rate 0.0002"),
     ],
 )

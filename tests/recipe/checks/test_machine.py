@@ -2,10 +2,11 @@
 
 import pytest
 
-from recipe.holderpo import this_machine
+from recipe.holderpo.checks import packages, this_machine
+from recipe.holderpo.checks.from_machine import CPUS_PER_DEVICE, fill_in
 from recipe.holderpo.checks.machine import cluster_problems, machine_problems
 from recipe.holderpo.checks.settings import ConfigError, check_config
-from recipe.holderpo.this_machine import CPUS_PER_DEVICE, fill_in, machine_here
+from recipe.holderpo.run.ray_settings import connects_to_ray
 from tests.recipe.checks.checking import FOUR_GPUS, MODEL
 from tests.recipe.composing import composed
 
@@ -20,7 +21,8 @@ def small_machine(monkeypatch, large_machine):
     """Two CPUs, no GPU, no flash-attn and no Ray instance."""
     monkeypatch.setattr(this_machine, "visible_gpus", lambda: 0)
     monkeypatch.setattr(this_machine, "usable_cpus", lambda: 2)
-    monkeypatch.setattr(this_machine, "flash_attention_error", lambda: "No module flash_attn")
+    monkeypatch.setattr(this_machine, "look_for_flash_attention", lambda: (False, None))
+    monkeypatch.setattr(this_machine, "why_torch_may_see_none", lambda: "no driver")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -30,9 +32,9 @@ LACKING = [
     f"devices, a lower {UNITS} (1), or raise it (Ray only counts)",
     "trainer.n_gpus_per_node * trainer.nnodes: 4; this machine shows 0 GPUs (nvidia-smi, "
     "CUDA_VISIBLE_DEVICES): ask for fewer, or choose device=cpu; with several machines, connect to "
-    "their Ray cluster with RAY_ADDRESS",
-    f"{ATTENTION}: 'flash_attention_2'; flash-attn cannot be imported here (No module flash_attn): "
-    "install it, or choose 'sdpa'",
+    "their Ray cluster with RAY_ADDRESS (no driver)",
+    f"{ATTENTION}: 'flash_attention_2'; flash-attn is not installed here: install it, or choose "
+    "'sdpa'",
 ]
 
 
@@ -42,7 +44,9 @@ def on_gpus(existing, *more):
 
 def lacking(config):
     """What a run on this machine's GPUs would find wrong with it."""
-    return list(machine_problems(config, fill_in(config, machine_here()).machine))
+    here = this_machine.machine_here()
+    fill_in(config, here, on_cluster=connects_to_ray(config))
+    return list(machine_problems(config, here))
 
 
 def lacking_much(existing, *more):
@@ -70,12 +74,6 @@ def test_the_demo_needs_no_more_than_its_own_numbers(existing, small_machine):
     assert line.startswith(f"{RAY_CPUS}: 32; 11 devices and TransferQueue reserve 35")
 
 
-def test_cpus_that_nobody_names_are_those_that_ray_would_count(existing, small_machine):
-    config = composed("demo", [*existing, f"{RAY_CPUS}=null"])
-    (line,) = machine_problems(config, None)
-    assert line.startswith(f"{RAY_CPUS}: null, and this machine has 2; 1 devices and")
-
-
 @pytest.mark.parametrize("how", ["variable", "setting"])
 def test_a_running_ray_is_asked_itself(how, existing, small_machine, monkeypatch):
     more = ["+ray_kwargs.ray_init.address=auto"] if how == "setting" else []
@@ -83,11 +81,25 @@ def test_a_running_ray_is_asked_itself(how, existing, small_machine, monkeypatch
         monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     config = on_gpus(existing, *more)
     assert lacking(config) == []
-    assert list(cluster_problems(config, {"CPU": 14.0, "GPU": 4.0})) == []
-    (line,) = cluster_problems(config, {"CPU": 13.0, "GPU": 4.0})
+    # The trainer runs here.
+    monkeypatch.setattr(packages, "is_here", lambda name: False)
+    (line,) = lacking(on_gpus(existing, *more))
+    assert line.startswith("trainer.logger: 'tensorboard'; tensorboard is not installed here")
+    assert list(cluster_problems(config, {"CPU": 21.0, "GPU": 4.0})) == []
+    (line,) = cluster_problems(config, {"CPU": 20.0, "GPU": 4.0})
     assert line.startswith(
-        "trainer.n_gpus_per_node * trainer.nnodes: 4; the Ray cluster has 13 CPUs, 4 devices and "
-        "TransferQueue reserve 14 and would wait for ever"
+        "trainer.n_gpus_per_node * trainer.nnodes: 4; the Ray cluster has 20 CPUs, 4 devices and "
+        "TransferQueue reserve 21 and would wait for ever"
+    )
+
+
+def test_gpus_that_are_too_few_have_no_driver_to_blame(existing, small_machine, monkeypatch):
+    monkeypatch.setattr(this_machine, "visible_gpus", lambda: 2)
+    (line,) = lacking(on_gpus(existing, f"{RAY_CPUS}=14"))
+    assert line.endswith(
+        "this machine shows 2 GPUs (nvidia-smi, CUDA_VISIBLE_DEVICES): ask for "
+        "fewer, or choose device=cpu; with several machines, connect to their Ray cluster with "
+        "RAY_ADDRESS"
     )
 
 

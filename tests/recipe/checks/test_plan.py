@@ -25,13 +25,20 @@ OPTIM = f"{ACTOR}.optim"
         ("p.steps=whole_run trainer.total_training_steps=1 trainer.test_freq=1", None),
         (
             f"{OPTIM}.lr_warmup_steps=30",
-            "the learning rate does not reach 0.0002: its warm-up takes 30 rounds, the run has 25",
+            "the learning rate does not reach 0.0002: with a warm-up of 30 rounds it is reached in "
+            "round 31, the run has 25",
         ),
-        (f"{OPTIM}.lr_warmup_steps=0 {OPTIM}.lr_warmup_steps_ratio=1", "takes 25 rounds"),
+        (
+            f"{OPTIM}.lr_warmup_steps=0 {OPTIM}.lr_warmup_steps_ratio=1",
+            "in round 26, the",
+        ),
         (f"{OPTIM}.lr_warmup_steps=24", None),
         # With steps counted from one the last round has the whole rate.
         (f"{OPTIM}.lr_warmup_steps=25 {OPTIM}.zero_indexed_step=false", None),
-        (f"{OPTIM}.lr_warmup_steps=26 {OPTIM}.zero_indexed_step=false", "takes 26 rounds"),
+        (
+            f"{OPTIM}.lr_warmup_steps=26 {OPTIM}.zero_indexed_step=false",
+            "in round 26, the",
+        ),
         (f"{OPTIM}.lr=0", f"{OPTIM}.lr is 0: nothing is learned"),
         ("trainer.total_epochs=3", "trainer.total_epochs is 3: the run ends there"),
         ("trainer.test_freq=-1", "trainer.test_freq is -1: held-out problems are answered before"),
