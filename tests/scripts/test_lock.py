@@ -84,6 +84,8 @@ def test_the_page_builds_the_flash_attention_that_verl_names():
     (version,) = {str(one.specifier) for one in of_verl("fsdp") if one.name == lock["NOT_LOCKED"]}
     page = (REPOSITORY / "README.md").read_text()
     assert f"--no-build-isolation {lock['NOT_LOCKED']}{version}\n" in page
+    # Its setup.py imports wheel.bdist_wheel, which wheel is about to drop.
+    assert "--no-deps wheel==0.46.3\n" in page
     assert f"(verl names {version.removeprefix('==')})" in TEXT
 
 

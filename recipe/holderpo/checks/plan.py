@@ -26,6 +26,7 @@ from recipe.holderpo.checks.rollout_settings import rollout_warnings
 from recipe.holderpo.checks.turn_budget import turn_budget
 from recipe.holderpo.checks.turn_settings import describe_credit, turn_warnings
 from recipe.holderpo.checks.unread import unread_warnings
+from recipe.holderpo.run.ray_settings import unread_settings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
 
 
@@ -117,7 +118,7 @@ def make_plan(
         warnings += controller.warnings(steps, updates)
     warnings += [*loss_warnings(config), *rollout_warnings(config), *_about_length(config)]
     warnings += taken.warnings(config) if taken else ()
-    warnings += unread_warnings(config)
+    warnings += [*unread_settings(config, changed_settings(config)), *unread_warnings(config)]
     for looked_at in (data, prompts):
         warnings += looked_at.warnings if looked_at is not None else []
     if config.device != "cpu" and "cpu" in config:

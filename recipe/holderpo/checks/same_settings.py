@@ -97,7 +97,7 @@ def compare(then: DictConfig, now: DictConfig, defaults: DictConfig) -> Comparis
         # As it is written into the run's folder.
         leave_out(now)
     found, new = [], []
-    ignored = NOT_COMPARED
+    ignored: tuple[str, ...] = NOT_COMPARED
     if not any(OmegaConf.select(one, f"{_REWARD_MODEL}.enable") for one in (then, now)):
         ignored = (*NOT_COMPARED, _REWARD_MODEL)
     raw = _tree(now)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.holderpo.sections import plain
 
+_SECTION = "ray_kwargs.ray_init"
 # Settings of ray.init for an instance that it starts itself.
 OF_A_NEW_RAY = (
     *("num_cpus", "num_gpus", "resources", "include_dashboard", "object_store_memory", "labels"),
@@ -39,6 +40,23 @@ def address_to_join(config: DictConfig) -> str | None:
 def connects_to_ray(config: DictConfig) -> bool:
     """Whether the run is to use a Ray instance that is up already."""
     return address_to_join(config) is not None
+
+
+def unread_settings(config: DictConfig, changed: Iterable[str]) -> Iterator[str]:
+    """Resources that someone has set and that an instance which is up is not told.
+
+    Args:
+        config: as composed.
+        changed: dotted names of what differs from the base.
+
+    Yields:
+        One line each.
+    """
+    address = address_to_join(config)
+    for name in changed if address is not None else ():
+        key = name.removeprefix(f"{_SECTION}.").partition(".")[0]
+        if name.startswith(_SECTION) and key in OF_A_NEW_RAY:
+            yield f"{name} has no effect: the Ray instance at {address} has its own resources"
 
 
 def init_settings(config: DictConfig, runtime_env: Mapping[str, Any]) -> dict[str, Any]:

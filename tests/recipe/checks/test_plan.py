@@ -9,6 +9,11 @@ from tests.recipe.composing import composed
 OPTIM = f"{ACTOR}.optim"
 
 
+@pytest.fixture(autouse=True)
+def no_running_ray(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -69,3 +74,15 @@ def test_the_warm_up_is_shown_as_verl_counts_it(settings, shown, existing):
     lines = check_config(composed("demo", [*existing, *settings.split()])).lines
     (line,) = [line for line in lines if line.startswith("optimiser")]
     assert shown in line if shown else "warm-up" not in line
+
+
+def test_resources_that_a_running_ray_is_not_told_warn(existing, monkeypatch):
+    given = "ray_kwargs.ray_init.num_cpus=9 ++ray_kwargs.ray_init.resources.disk=1"
+    assert warnings_of(existing, given) == []
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert warnings_of(existing, "") == []
+    assert warnings_of(existing, given) == [
+        f"ray_kwargs.ray_init.{name} has no effect: the Ray instance at 10.0.0.1:6379 has its own "
+        "resources"
+        for name in ("num_cpus", "resources.disk")
+    ]
