@@ -34,8 +34,11 @@ setup(
         "tensorboard",
     ],
     extras_require={
-        # verl 0.9.1's own pins for GPU clusters.
-        "gpu": ["verl[vllm,gpu]==0.9.1"],
+        # verl 0.9.1's own pins for GPUs: vLLM 0.24.0, torch 2.11.0, transformers 5.9.0.
+        "gpu": ["verl[vllm]==0.9.1"],
+        # Beside them flash-attn 2.8.3, liger-kernel and cupy. flash-attn has no wheel: it is built
+        # against the torch that is there, so this comes after "gpu", without build isolation.
+        "fsdp": ["verl[fsdp]==0.9.1"],
         # ALFWorld's games. `make setup-alfworld` installs less: jericho names spacy, unused here.
         "alfworld": [
             "alfworld==0.4.2",

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from holderpo.studies.run_files import read_rows
-from tests.e2e.conftest import MAIN, launch
+from tests.e2e.conftest import GPU_LAUNCH_SECONDS, MAIN, launch
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
@@ -23,7 +23,7 @@ def test_metrics_do_not_depend_on_how_sequences_are_split(demo_data, tmp_path):
             *["trainer.total_training_steps=1", "trainer.val_before_train=false"],
             *["trainer.test_freq=-1", "trainer.save_freq=-1", "report.measure_import=false"],
         ]
-        status, output = launch(command)
+        status, output = launch(command, GPU_LAUNCH_SECONDS)
         assert status == 0, output[-4000:]
         (first[size],) = read_rows(tmp_path / str(size) / "metrics.jsonl", [])
     # The same responses; the updates differ by the rounding of bfloat16 alone.

@@ -210,9 +210,10 @@ def test_the_small_run_keeps_what_does_not_need_a_gpu(prepared):
         ["+method=static", "p.value=-1"],
         ["p=ess"],
         ["p=constant", "p.value=3"],
-        # verl's own settings of a GPU; they have no size of micro-batches.
+        # A GPU of any size has no size of micro-batches of its own.
         ["device=cuda", f"{ACTOR}.use_dynamic_bsz=true"],
-        ["trainer.n_gpus_per_node=8"],
+        ["device=cuda_8x80gb"],
+        ["device=cuda_2x80gb"],
         [f"{ACTOR}.ulysses_sequence_parallel_size=2", f"{ACTOR}.ppo_max_token_len_per_gpu=2012"],
         ["seed=3"],
         ["reward.reward_kwargs.truncated=mask"],

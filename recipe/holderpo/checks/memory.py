@@ -13,7 +13,6 @@ from holderpo.memory.host_memory import checkpoint_bytes
 from holderpo.memory.sizes import GIB, ModelShape, Training
 from recipe.holderpo.checks import machine_memory
 from recipe.holderpo.checks.checkpoints import num_kept
-from recipe.holderpo.checks.machine import connects_to_ray
 from recipe.holderpo.checks.main_memory import (
     main_memory,
     main_memory_line,
@@ -22,6 +21,7 @@ from recipe.holderpo.checks.main_memory import (
 from recipe.holderpo.checks.memory_advice import SHARE, Setup, advice, larger_engines
 from recipe.holderpo.checks.memory_settings import engine_of, training_of
 from recipe.holderpo.checks.model_shape import UnknownShapeError, model_shape
+from recipe.holderpo.run.ray_settings import connects_to_ray
 
 _SETTING = "gpu_memory_gib"
 _PARTS = "actor_rollout_ref.rollout.tensor_model_parallel_size"

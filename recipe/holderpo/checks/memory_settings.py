@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from holderpo.memory.host_memory import Adapters
 from holderpo.memory.sizes import Reference, RolloutEngine, Training
+from recipe.holderpo.checks.attention import attention, is_flash
 from recipe.holderpo.checks.batches import has_reference
-from recipe.holderpo.checks.devices import FLASH, attention
 
 _MIB = 2**20
 # Numbers that torch's optimisers keep for each parameter, and copies of all parameters that a step
@@ -157,7 +157,7 @@ def _flash_cross_entropy(config: DictConfig, *, is_here: bool) -> bool:
         return False
     if is_here:
         return importlib.util.find_spec("flash_attn") is not None
-    return attention(config).startswith(FLASH)
+    return is_flash(attention(config))
 
 
 def processes(config: DictConfig) -> int:

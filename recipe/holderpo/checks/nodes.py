@@ -13,7 +13,7 @@ from holderpo.studies.run_files import CONFIG_FILE
 from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.checkpoints import checkpoints_of
 from recipe.holderpo.checks.data import data_files
-from recipe.holderpo.checks.machine import CPUS_PER_DEVICE
+from recipe.holderpo.checks.from_machine import CPUS_PER_DEVICE
 
 # Files and folders that processes read by themselves, wherever Ray puts them.
 _READ_ANYWHERE = (

@@ -17,7 +17,9 @@ from recipe.holderpo.checks.batches import signal_share
 from recipe.holderpo.checks.data import Data
 from recipe.holderpo.checks.defaults import changed_settings
 from recipe.holderpo.checks.first_prompts import FirstPrompt, FirstPrompts
+from recipe.holderpo.checks.from_machine import FromMachine
 from recipe.holderpo.checks.games import Games, games_lines
+from recipe.holderpo.checks.learning_rate import first_full_round, rate_share, warm_up_rounds
 from recipe.holderpo.checks.loss_settings import loss_warnings
 from recipe.holderpo.checks.memory import plan_memory
 from recipe.holderpo.checks.resume import Start, resume_warnings
@@ -25,6 +27,7 @@ from recipe.holderpo.checks.rollout_settings import rollout_warnings
 from recipe.holderpo.checks.turn_budget import turn_budget
 from recipe.holderpo.checks.turn_settings import describe_credit, turn_warnings
 from recipe.holderpo.checks.unread import unread_warnings
+from recipe.holderpo.run.ray_settings import unread_settings
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings
 
 
@@ -65,6 +68,7 @@ def make_plan(
     start: Start,
     data: Data | Games | None = None,
     prompts: FirstPrompts | None = None,
+    taken: FromMachine | None = None,
 ) -> Plan:
     """Derive the plan of a checked configuration.
 
@@ -74,6 +78,7 @@ def make_plan(
         start: where the run begins.
         data: what was found in the data, or in the games.
         prompts: what was found of the prompts.
+        taken: what was taken from the machine, of a run on GPUs.
 
     Returns:
         The plan.
@@ -95,6 +100,7 @@ def make_plan(
         f"p          {_describe_p(controller, steps)}"
         + ("" if is_holder else " (not used by this loss)"),
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
+        *(taken.lines(config) if taken else ()),
         *memory.lines,
         f"seed       {config.seed}",
         f"output     {config.run_dir}",
@@ -114,7 +120,8 @@ def make_plan(
             warnings += _about_schedule(name, schedule, steps)
         warnings += controller.warnings(steps, updates)
     warnings += [*loss_warnings(config), *rollout_warnings(config), *_about_length(config)]
-    warnings += unread_warnings(config)
+    warnings += taken.warnings(config) if taken else ()
+    warnings += [*unread_settings(config, changed_settings(config)), *unread_warnings(config)]
     for looked_at in (data, prompts):
         warnings += looked_at.warnings if looked_at is not None else []
     if config.device != "cpu" and "cpu" in config:
@@ -175,10 +182,11 @@ def _about_length(config: DictConfig) -> Iterator[str]:
     steps = trainer.total_training_steps
     if optim.lr == 0:
         yield "actor_rollout_ref.actor.optim.lr is 0: nothing is learned"
-    if (warm_up := _warm_up_rounds(optim, steps)) >= steps:
+    if (full := first_full_round(optim, steps)) > steps:
         yield (
-            f"the learning rate does not reach {optim.lr:g}: its warm-up takes {warm_up} rounds, "
-            f"the run has {steps}"
+            f"the learning rate does not reach {optim.lr:g}: with a warm-up of "
+            f"{warm_up_rounds(optim, steps)} rounds it is reached in round {full}, the run has "
+            f"{steps}"
         )
     if "trainer.total_epochs" in changed_settings(config):
         yield (
@@ -190,13 +198,6 @@ def _about_length(config: DictConfig) -> Iterator[str]:
             f"trainer.test_freq is {trainer.test_freq}: held-out problems are answered before the "
             "first round and not again"
         )
-
-
-def _warm_up_rounds(optim: DictConfig, steps: int) -> int:
-    """As verl counts them: a number above 0, else a share of the run."""
-    if optim.lr_warmup_steps > 0:
-        return int(optim.lr_warmup_steps)
-    return int(optim.lr_warmup_steps_ratio * steps)
 
 
 def _describe_groups(num_responses: int) -> str:
@@ -227,11 +228,16 @@ def _describe_transform(transform: dict[str, Any]) -> str:
 
 def _describe_rate(optim: DictConfig, num_rounds: int) -> str:
     parts = [f"{optim.optimizer}, learning rate {optim.lr:g}"]
-    if warm_up := _warm_up_rounds(optim, num_rounds):
+    full = first_full_round(optim, num_rounds)
+    if warm_up := warm_up_rounds(optim, num_rounds):
         parts.append(f"warm-up of {warm_up} rounds")
+    if full > num_rounds:
+        return ", ".join(parts)
+    if warm_up:
+        parts.append(f"in full from round {full} on")
     if optim.lr_scheduler_type == "cosine":
-        end = optim.lr * (optim.min_lr_ratio or 0)
-        parts.append(f"cosine to {end:g} in round {num_rounds}")
+        end = optim.lr * rate_share(optim, num_rounds, num_rounds)
+        parts.append(f"cosine to {end:.3g} in round {num_rounds}")
     return ", ".join(parts)
 
 

@@ -36,6 +36,12 @@ def rollout_problems(config: DictConfig) -> Iterator[str]:
                 f"{_ROLLOUT}.{name}_length: {rollout[f'{name}_length']!r}; leave it out and set "
                 f"data.{of_data} ({config.data[of_data]})"
             )
+    if rollout.max_num_batched_tokens < rollout.max_num_seqs:
+        yield (
+            f"{_ROLLOUT}.max_num_batched_tokens: {rollout.max_num_batched_tokens}; vLLM takes a "
+            f"token of each response at once, give at least the {rollout.max_num_seqs} of "
+            "max_num_seqs, or lower that"
+        )
     yield from _validation(rollout)
     yield from _agent_loops(rollout.agent)
     yield from _reward_workers(config)

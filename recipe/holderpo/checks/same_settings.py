@@ -11,6 +11,7 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from recipe.holderpo.checks.attention import ATTENTION, FLASH_2
 from recipe.holderpo.cpu.shortcuts import leave_out
 
 # Where things go, what is shown, and how often: these may differ, and those below them.
@@ -20,6 +21,9 @@ NOT_COMPARED = (
     "wait_for_nodes_seconds",
     *("check", "prepared_by", "ray_kwargs", "report", "resume_with", "rollout_poll_seconds"),
     "gpu_memory_gib",
+    # How many processes do the work, which may follow from the machine.
+    *("actor_rollout_ref.rollout.agent.num_workers", "reward.num_workers"),
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units",
     *("global_profiler", "run_dir", "trainer.checkpoint_callback_class"),
     *("trainer.default_hdfs_dir", "trainer.default_local_dir", "trainer.del_local_ckpt_after_load"),
     *("trainer.esi_redundant_time", "trainer.experiment_name", "trainer.log_val_generations"),
@@ -32,6 +36,8 @@ NOT_COMPARED = (
 _REMOVED = ("actor_rollout_ref.actor.policy_loss.compiled",)
 # Sections of every configuration of this project: without one of them, the file is cut off.
 _SECTIONS = ("actor_rollout_ref", "algorithm", "data", "p", "run_dir", "seed", "trainer")
+# Read where a model rewards.
+_REWARD_MODEL = "reward.reward_model"
 _ABSENT = object()
 
 
@@ -95,9 +101,14 @@ def compare(then: DictConfig, now: DictConfig, defaults: DictConfig) -> Comparis
         # As it is written into the run's folder.
         leave_out(now)
     found, new = [], []
+    ignored: tuple[str, ...] = (*NOT_COMPARED, *_REMOVED)
+    if not any(OmegaConf.select(one, f"{_REWARD_MODEL}.enable") for one in (then, now)):
+        ignored = (*ignored, _REWARD_MODEL)
     raw = _tree(now)
     for name, old, value in _different(_tree(then), raw, _resolved(then), _resolved(now)):
-        if is_named(name, NOT_COMPARED + _REMOVED):
+        if is_named(name, ignored):
+            continue
+        if name == ATTENTION and _attention(old) == _attention(value):
             continue
         default = _at(_tree(defaults), name)
         if old is _ABSENT and default is not _ABSENT and default == _at(raw, name):
@@ -153,6 +164,11 @@ def _different(
             yield from _different(below[0], below[1], below[2], below[3], f"{name}.")
         elif not _is_same(*raw) and not _is_same(*values):
             yield name, *values
+
+
+def _attention(value: Any) -> Any:
+    """An implementation of attention; where none is given verl takes its default."""
+    return FLASH_2 if _is_nothing(value) else value
 
 
 def _is_nothing(value: Any) -> bool:

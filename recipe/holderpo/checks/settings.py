@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,14 +15,17 @@ from holderpo.control import Controller, build_controller
 from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.agent import agent_problems, plays_games
 from recipe.holderpo.checks.batches import batch_size_problems
-from recipe.holderpo.checks.data import data_files, look_at_data
+from recipe.holderpo.checks.data import look_at_data
 from recipe.holderpo.checks.devices import device_problems
+from recipe.holderpo.checks.files import file_problems
 from recipe.holderpo.checks.first_prompts import FirstPrompts, look_at_first_prompts
+from recipe.holderpo.checks.from_machine import take_from_machine
 from recipe.holderpo.checks.games import Games, look_at_games
 from recipe.holderpo.checks.kinds import is_count, kind_problems
 from recipe.holderpo.checks.loss_settings import loss_problems
-from recipe.holderpo.checks.machine import loggers, machine_problems
+from recipe.holderpo.checks.machine import machine_problems
 from recipe.holderpo.checks.model import model_problems
+from recipe.holderpo.checks.packages import loggers
 from recipe.holderpo.checks.plan import Plan, make_plan
 from recipe.holderpo.checks.prompts import look_at_prompts
 from recipe.holderpo.checks.resume import plan_start, resume_problems
@@ -37,6 +38,7 @@ from recipe.holderpo.checks.rollout_settings import rollout_problems
 from recipe.holderpo.checks.ruinous import ruinous_problems
 from recipe.holderpo.checks.turn_settings import turn_problems
 from recipe.holderpo.checks.versions import UnsupportedVersionError, check_verl_version
+from recipe.holderpo.run.ray_settings import connects_to_ray
 from recipe.holderpo.sections import HOLDER, POWER_MEAN, advantage_settings, plain
 
 DEVICES = ("cpu", "cuda")
@@ -59,7 +61,7 @@ def check_config(config: DictConfig) -> Plan:
     """Check the composed configuration and derive the plan of the run.
 
     Args:
-        config: as composed by Hydra.
+        config: as composed by Hydra; what it leaves to the machine is filled in.
 
     Returns:
         The derived numbers.
@@ -78,7 +80,8 @@ def check_config(config: DictConfig) -> Plan:
     problems = [*_versions(), *_names(config), *_device(config)]
     if config.device not in DEVICES:
         raise ConfigError(problems)
-    problems += [*_sizes(config), *_run(config), *_method(config), *_files(config)]
+    taken = take_from_machine(config, on_cluster=connects_to_ray(config))
+    problems += [*_sizes(config), *_run(config), *_method(config), *file_problems(config)]
     controller: Controller | None = None
     try:
         controller = make_controller(config)
@@ -98,12 +101,12 @@ def check_config(config: DictConfig) -> Plan:
             prompts.problems, prompts.warnings = look_at_prompts(config, data)
         problems = [*prompts.problems, *_verl_checks(config)]
     # What this machine lacks is no mistake of the configuration, but ends a start.
-    lacking = [] if problems else list(machine_problems(config))
+    lacking = [] if problems else list(machine_problems(config, taken.machine if taken else None))
     if not config.check:
         problems += lacking
     if problems or controller is None:
         raise ConfigError(problems)
-    plan = make_plan(config, controller, start, data, prompts)
+    plan = make_plan(config, controller, start, data, prompts, taken)
     return replace(plan, warnings=(*plan.warnings, *lacking))
 
 
@@ -209,25 +212,6 @@ def _dynamic_sampling(config: DictConfig) -> Iterator[str]:
         )
 
 
-def _files(config: DictConfig) -> Iterator[str]:
-    for field, path in data_files(config):
-        if not _is_remote(path) and not Path(path).expanduser().exists():
-            yield f"{field}: {path} does not exist; prepare it ({config.prepared_by})"
-    model = config.actor_rollout_ref.model
-    if model.path is None:
-        yield "actor_rollout_ref.model.path: null; give a folder or the name of a model on the hub"
-    for name in ("path", "tokenizer_path", "hf_config_path"):
-        place = model.get(name)
-        # verl lets the others follow the path.
-        if place is None or (name != "path" and place == model.path):
-            continue
-        if not Path(str(place)).expanduser().exists() and not _is_hub_name(str(place)):
-            yield (
-                f"actor_rollout_ref.model.{name}: {place} does not exist; give a folder or the "
-                f"name of a model on the hub, or prepare it ({config.prepared_by})"
-            )
-
-
 def _advantage(config: DictConfig) -> Iterator[str]:
     try:
         advantage_settings(config)
@@ -301,17 +285,3 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
     yield from verl_correction_problems(config)
     # Also of an agent, whose environment rewards: verl's workers load the function all the same.
     yield from reward_problems(config)
-
-
-def _is_hub_name(path: str) -> bool:
-    """``name`` or ``owner/name``, unless the owner is a folder here: then it is a mistyped path."""
-    owner, slash, _ = path.partition("/")
-    return _is_remote(path) or (
-        re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) is not None
-        and not path.startswith(".")
-        and not (slash and Path(owner).is_dir())
-    )
-
-
-def _is_remote(path: str) -> bool:
-    return "://" in path

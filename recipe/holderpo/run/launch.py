@@ -13,23 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 from holderpo.studies.run_files import METRICS_FILE
 from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
 from recipe.holderpo.checks.checkpoints import checkpoints_of
-from recipe.holderpo.checks.machine import connects_to_ray
 from recipe.holderpo.run.cluster import check_before_start
 from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
 from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE, Phases
 from recipe.holderpo.run.progress import Progress
+from recipe.holderpo.run.ray_settings import connects_to_ray, init_settings
 from recipe.holderpo.run.recorder import MetricsFile
 from recipe.holderpo.run.watch import Watch
-from recipe.holderpo.sections import plain
 
 if TYPE_CHECKING:
     from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
     from recipe.holderpo.checks.plan import Plan
-
-# Settings of ray.init for an instance that it starts itself.
-OF_A_NEW_RAY = ("num_cpus", "num_gpus", "resources", "include_dashboard", "object_store_memory")
 
 
 def train(config: DictConfig, console: Console, plan: Plan) -> None:
@@ -76,15 +72,10 @@ def _train(
     os.environ["TRANSFER_QUEUE_ENABLE"] = "1"
     runtime_env = get_ppo_ray_runtime_env(config)
     runtime_env["env_vars"] |= run_environment(config) | {"TRANSFER_QUEUE_ENABLE": "1"}
-    # Merged deeply, the user's own entries last.
-    users = plain(config.ray_kwargs.ray_init)
-    ray_settings = plain(OmegaConf.merge({"runtime_env": runtime_env}, users))
     if connects_to_ray(config):
-        # An instance that is up already has its resources; Ray refuses to be told of others.
-        ray_settings = {key: ray_settings[key] for key in ray_settings if key not in OF_A_NEW_RAY}
         # Each rank writes to it from the folder in which its node's Ray was started.
         config.trainer.default_local_dir = str(checkpoints_of(config))
-    ray.init(**ray_settings)
+    ray.init(**init_settings(config, runtime_env))
     watch.ray_is_up()
     phases.mark("Ray up")
     # With a limit of its own, which may be longer than that of a run without progress.

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -33,9 +34,8 @@ from recipe.holderpo.checks.resume import plan_start
 from recipe.holderpo.checks.settings import make_controller
 from recipe.holderpo.checks.versions import current_commit
 from recipe.holderpo.main import LOG_FILE, config_dir
-from recipe.holderpo.run.launch import OF_A_NEW_RAY
 from recipe.holderpo.run.run_folder import HELD_BY_SWEEP, move_aside
-from recipe.holderpo.sections import plain
+from recipe.holderpo.sweep.shared_ray import SHARED, ray_for_runs, taken_here
 from recipe.holderpo.sweep.sweep_run import (
     PlannedRun,
     check_note,
@@ -138,32 +138,12 @@ def _compose(run: PlannedRun, overrides: Sequence[str] | None = None) -> DictCon
         raise ValueError(f"{run.arm}: cannot be composed: {reason}") from error
 
 
-@contextmanager
-def ray_address(arguments: argparse.Namespace, first: PlannedRun) -> Iterator[str | None]:
-    """The Ray instance the runs connect to; None where each starts its own.
-
-    A shared one gets the resources that the first run's configuration would give its own.
-    """
-    if arguments.ray == "own":
-        yield None
-    elif arguments.ray == "shared":
-        import ray
-
-        settings = plain(_compose(first).ray_kwargs.ray_init)
-        # The instance lives as long as this process and ends with it.
-        ray.init(
-            address="local",
-            log_to_driver=False,
-            **{k: settings[k] for k in OF_A_NEW_RAY if k in settings},
-        )
-        # Again: ray.init has installed a handler of its own.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            yield ray.get_runtime_context().gcs_address
-        finally:
-            ray.shutdown()
-    else:
-        yield arguments.ray
+def _command(run: PlannedRun, arguments: argparse.Namespace, folder: Path) -> list[str]:
+    """A run's command; one that connects to a Ray on this machine cannot know that it is here."""
+    command = run_command(run, folder)
+    if arguments.ray == SHARED:
+        command += [f"++{name}={value}" for name, value in taken_here(_compose(run)).items()]
+    return command
 
 
 def do_run(run: PlannedRun, arguments: argparse.Namespace, address: str | None) -> str:
@@ -227,8 +207,12 @@ def _train(
     if address is not None:
         environment["RAY_ADDRESS"] = address
     environment[HELD_BY_SWEEP] = "1"
+    try:
+        command = _command(run, arguments, folder)
+    except ValueError as error:
+        return f"failed: {error}"
     write_note(run, folder, current_commit())
-    status = run_to_its_end(run_command(run, folder), environment, lock)
+    status = run_to_its_end(command, environment, lock)
     return f"failed with status {status}, see {folder / LOG_FILE}" if status else None
 
 
@@ -250,7 +234,7 @@ def parse_arguments(command_line: Sequence[str] | None = None) -> argparse.Names
     add("--prepare", help="command before each run; {seed} stands for its seed")
     add(
         "--ray",
-        default="shared",
+        default=SHARED,
         help="shared: one Ray instance for all runs; own: each its own; or an address of a cluster "
         "(default: %(default)s)",
     )
@@ -294,7 +278,8 @@ def main(command_line: Sequence[str] | None = None) -> int:
                 if not is_finished(folder):
                     print(shlex.join(run_command(run, folder)))
             return 0
-        with interrupted_by_signals(), ray_address(arguments, runs[0]) as address:
+        ray = ray_for_runs(arguments.ray, partial(_compose, runs[0]))
+        with interrupted_by_signals(), ray as address:
             for number, run in enumerate(runs, start=1):
                 print(f"== {number} of {len(runs)}: {run.arm}, seed {run.seed}", flush=True)
                 began = time.monotonic()

@@ -7,9 +7,11 @@ import pytest
 from recipe.holderpo.checks import machine
 from recipe.holderpo.checks.agent import agent_problems, agent_warnings
 from recipe.holderpo.checks.batches import batch_size_problems
+from recipe.holderpo.checks.from_machine import fill_in
 from recipe.holderpo.checks.games import games_lines, look_at_games
 from recipe.holderpo.checks.machine import cluster_problems, machine_problems
 from recipe.holderpo.checks.plan import updates_per_step
+from recipe.holderpo.checks.this_machine import machine_here
 from recipe.holderpo.checks.turn_budget import turn_budget
 from recipe.holderpo.checks.unread import unread_warnings
 from tests.recipe.alfworld.manifests import write_games
@@ -271,7 +273,8 @@ def test_one_update_a_round_leaves_p_without_effect(overrides, expected):
 @pytest.mark.parametrize(
     ("cpus", "overrides", "expected"),
     [
-        # 3 for each of 4 devices, 1 for TransferQueue's controller and 8 for its storage.
+        # 3 for each of 4 devices, 1 for TransferQueue's controller and 8 for its storage, which
+        # the machine has CPUs for.
         (22, [], None),
         (21, [], "agent.environment.num_workers: 1 of 0.5 CPUs need 0.5, and 0 are free; lower"),
         (22, ["agent.environment.num_workers=2"], None),
@@ -285,9 +288,10 @@ def test_one_update_a_round_leaves_p_without_effect(overrides, expected):
 def test_environment_workers_fit_beside_what_else_is_reserved(
     cpus, overrides, expected, monkeypatch
 ):
-    monkeypatch.setattr(machine, "own_cpus", lambda: cpus)
-    config = composed(REAL, overrides)
-    for found in (machine_problems(config), cluster_problems(config, {"CPU": cpus})):
+    config = composed(REAL, [*overrides, f"ray_kwargs.ray_init.num_cpus={cpus}"])
+    here = machine_here()
+    fill_in(config, here, on_cluster=False)
+    for found in (machine_problems(config, here), cluster_problems(config, {"CPU": cpus})):
         problems = list(found)
         assert len(problems) == (expected is not None)
         assert all(problem.startswith(expected) for problem in problems)
@@ -295,7 +299,7 @@ def test_environment_workers_fit_beside_what_else_is_reserved(
 
 def test_what_plays_games_has_to_be_installed(monkeypatch):
     monkeypatch.setattr(machine, "missing_packages", lambda: "alfworld: not installed; run it")
-    assert list(machine_problems(composed(SMOKE))) == [
+    assert list(machine_problems(composed(SMOKE), None)) == [
         "agent: games cannot be played here; alfworld: not installed; run it"
     ]
-    assert list(machine_problems(composed("demo"))) == []
+    assert list(machine_problems(composed("demo"), None)) == []

@@ -3,6 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
+from recipe.holderpo.checks.from_machine import take_from_machine
 from recipe.holderpo.checks.kinds import COUNTS, RANGES, kind_problems
 from tests.recipe.checks.checking import ACTOR, ROLLOUT, refusals
 from tests.recipe.composing import composed
@@ -20,7 +21,9 @@ def test_every_listed_field_refuses_a_text_a_flag_and_a_negative_fraction(field,
 
 def test_what_every_experiment_has_is_of_the_right_kind():
     for name in ("demo", "gsm8k_smoke", "math_smoke", "math_qwen25_math_7b"):
-        assert list(kind_problems(composed(name))) == []
+        config = composed(name)
+        take_from_machine(config, on_cluster=False)
+        assert list(kind_problems(config)) == []
 
 
 @pytest.mark.parametrize(

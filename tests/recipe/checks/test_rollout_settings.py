@@ -19,6 +19,11 @@ UNSCORED = "reward.num_workers: 0; no process would score the responses, give 1 
             f"{VAL}.do_sample=true",
             f"{VAL}.do_sample: true, but val_kwargs.temperature 0 makes held-out answers greedy",
         ),
+        (
+            f"{ROLLOUT}.max_num_batched_tokens=511",
+            f"{ROLLOUT}.max_num_batched_tokens: 511; vLLM takes a token of each response at once, "
+            "give at least the 512 of max_num_seqs",
+        ),
         (f"{ROLLOUT}.response_length=10", f"{ROLLOUT}.response_length: 10; leave it out and set"),
         (f"{ROLLOUT}.prompt_length=10", f"{ROLLOUT}.prompt_length: 10; leave it out and set"),
         (f"{ROLLOUT}.name=sglang", f"{ROLLOUT}.name: 'sglang'; give 'vllm'"),
@@ -50,6 +55,7 @@ def test_rollouts_that_would_fail_or_mislead_are_refused(overrides, expected, ex
         "reward.num_workers=2",
         f"reward.num_workers=1 {AGENT}.agent_loop_manager_class=null",
         f"{VAL}.n=8 {VAL}.temperature=0.7 {VAL}.do_sample=true {VAL}.top_p=0.95",
+        f"{ROLLOUT}.max_num_batched_tokens=512",
         f"{AGENT}.default_agent_loop=single_turn_any_tokenizer",
         FOUR_GPUS,
     ],

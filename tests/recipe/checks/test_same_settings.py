@@ -3,7 +3,10 @@
 import pytest
 from omegaconf import OmegaConf
 
+from recipe.holderpo.checks.attention import ATTENTION
+from recipe.holderpo.checks.from_machine import fill_in
 from recipe.holderpo.checks.same_settings import NOT_COMPARED, compare, read_config
+from recipe.holderpo.checks.this_machine import Machine
 from recipe.holderpo.main import config_dir
 from tests.recipe.composing import by_hydra, composed
 
@@ -80,6 +83,47 @@ def test_what_a_cpu_run_without_shortcuts_notes_is_compared_with_the_same():
     then.actor_rollout_ref.rollout.agent.agent_loop_manager_class = None
     then.reward.num_workers = 1
     assert different(then, composed("demo", ("cpu.shortcuts=false",))) == ({}, ())
+
+
+def test_processes_may_follow_another_machine_and_attention_may_not():
+    def on(machine):
+        config = composed("demo", ("device=cuda",))
+        fill_in(config, machine, on_cluster=False)
+        return config
+
+    large = on(Machine(64, 1))
+    assert different(large, on(Machine(4, 1))) == ({}, ())
+    assert list(different(large, on(Machine(4, 1, False)))[0]) == [ATTENTION]
+
+
+@pytest.mark.parametrize("given", [{}, {"attn_implementation": None}, None])
+def test_a_run_that_named_no_attention_had_that_of_verl(given):
+    config = composed("math_qwen25_math_7b")
+    fill_in(config, Machine(64, 4), on_cluster=False)
+    then = config.copy()
+    OmegaConf.set_struct(then, False)
+    then.actor_rollout_ref.model.override_config = given
+    assert different(then, config) == ({}, ())
+    assert different(config, then) == ({}, ())
+    now = config.copy()
+    now.actor_rollout_ref.model.override_config.attn_implementation = "sdpa"
+    assert list(different(then, now)[0]) == [ATTENTION]
+
+
+def test_settings_of_a_model_that_rewards_count_where_it_does():
+    size = "reward.reward_model.rollout.tensor_model_parallel_size"
+    then, now = composed("demo", (f"{size}=2",)), composed("demo", (f"{size}=1",))
+    assert different(then, now) == ({}, ())
+    for config in (then, now):
+        config.reward.reward_model.enable = True
+    assert list(different(then, now)[0]) == [size]
+    then.reward.reward_model.enable = False
+    assert "reward.reward_model.enable" in different(then, now)[0]
+
+
+def test_the_paper_s_machines_keep_the_number_that_a_checkpoint_goes_with():
+    workers = composed("math_qwen25_math_7b").data.dataloader_num_workers
+    assert workers == 8
 
 
 def test_whatever_need_not_be_the_same_is_a_setting():

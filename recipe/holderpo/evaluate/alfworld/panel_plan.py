@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from holderpo.alfworld.split_folders import OFFICIAL_COUNTS
 from holderpo.alfworld.tasks import TASK_TYPES
 from holderpo.records_folder import settings_conflicts, settings_differences
 from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
+from recipe.holderpo.checks.this_machine import usable_cpus
 from recipe.holderpo.evaluate.alfworld.model_plan import (
     OF_A_MODEL,
     ModelPlan,
@@ -166,11 +166,6 @@ def _is_generated(manifest: Manifest) -> bool:
     return all(GENERATOR_KEY in read_game(manifest.file(game)) for game in manifest.games)
 
 
-def num_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def _has_no_model(arguments: argparse.Namespace) -> bool:
     return arguments.policy in (None, RANDOM, EXPERT)
 
@@ -199,7 +194,7 @@ def _argument_problems(arguments: argparse.Namespace) -> Iterator[str]:
     yield from model_problems(arguments)
     if arguments.workers is None or arguments.workers >= 1:
         try:
-            EnvironmentSettings(num_workers=arguments.workers).fit(num_cpus())
+            EnvironmentSettings(num_workers=arguments.workers).fit(usable_cpus())
         except ValueError as error:
             yield f"--workers: {str(error).removeprefix('num_workers: ')}"
 

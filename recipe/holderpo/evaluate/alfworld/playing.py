@@ -10,8 +10,9 @@ from holderpo.alfworld.episode_records import EPISODES_FILE, EpisodeRecord, Epis
 from holderpo.alfworld.transcripts import TRANSCRIPTS_FILE, Transcript, transcript_line
 from recipe.holderpo.alfworld.environment_budget import EnvironmentSettings
 from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
+from recipe.holderpo.checks.this_machine import usable_cpus
 from recipe.holderpo.evaluate.alfworld.panel_driver import Match, play_panel
-from recipe.holderpo.evaluate.alfworld.panel_plan import ModelPlan, PanelPlan, num_cpus
+from recipe.holderpo.evaluate.alfworld.panel_plan import ModelPlan, PanelPlan
 from recipe.holderpo.evaluate.alfworld.policies import (
     RANDOM,
     AskModel,
@@ -88,7 +89,7 @@ def environments(settings: EnvironmentSettings) -> Iterator[EnvironmentGroup]:
 
     ray.init(
         address="local",
-        num_cpus=num_cpus(),
+        num_cpus=usable_cpus(),
         include_dashboard=False,
         logging_level="warning",
     )
