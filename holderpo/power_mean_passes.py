@@ -1,11 +1,9 @@
-"""How the passes over the tokens are made: block by block or compiled, and large orders."""
+"""How the passes over the tokens are made: block by block on a CPU, and large orders."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -17,29 +15,21 @@ LARGE_ORDER = 1e3
 _BLOCK_ELEMENTS = 2**16
 
 
-def row_blocks(values: Tensor, whole: bool) -> Iterator[slice]:
-    """Rows worked on at once: all of them on an accelerator or when compiled.
+def row_blocks(values: Tensor) -> Iterator[slice]:
+    """Rows worked on at once: all of them on an accelerator.
 
     Args:
         values: (B, T).
-        whole: whether all rows are one block anyway.
 
     Yields:
         Slices of rows, in order.
     """
     num_rows, num_tokens = values.shape
     size = max(_BLOCK_ELEMENTS // num_tokens, 1)
-    if whole or values.device.type != "cpu":
+    if values.device.type != "cpu":
         size = max(num_rows, 1)
     for first in range(0, num_rows, size):
         yield slice(first, first + size)
-
-
-@functools.cache
-def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` through ``torch.compile``, made once."""
-    function_of_any_shape: Callable[..., Any] = torch.compile(function, dynamic=True)
-    return function_of_any_shape
 
 
 def value_of_large_order(

@@ -72,8 +72,10 @@ class Result:
     """90 % quantile."""
     peak_mib: float
     peak_over_gspo: float
+    kernel_ms: float | None
+    """Sum of what the GPU's kernels take, without the gaps between them."""
     bandwidth_gb_per_second: float | None
-    """Inputs read once and gradient written once, over the median time; on a GPU."""
+    """Inputs read once and gradient written once, over the kernels' time; on a GPU."""
     bandwidth_over_copy: float | None
 
 
@@ -91,7 +93,7 @@ def main() -> None:
         for name in arguments.dtypes:
             data = make_data(*shape, DTYPES[name], device)
             label = f"{shape[0]} x {shape[1]}"
-            rows = bench(data, candidates(arguments.compiled), arguments, label, copy_bandwidth)
+            rows = bench(data, candidates(arguments.plain), arguments, label, copy_bandwidth)
             results.extend(rows)
     print(to_markdown(results))
     if arguments.out:
@@ -120,7 +122,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="default: both")
     add("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
-    add("--compiled", action="store_true", help="torch.compile for the Hölder rows")
+    add("--plain", action="store_true", help="the Hölder rows without their fused kernels")
     add("--out", type=Path, help="also write the numbers there, as JSON")
     arguments = parser.parse_args()
     if arguments.rounds < 2:
@@ -164,23 +166,23 @@ def make_data(num_rows: int, num_tokens: int, dtype: torch.dtype, device: torch.
     )
 
 
-def candidates(compiled: bool) -> dict[str, Candidate]:
+def candidates(plain: bool) -> dict[str, Candidate]:
     """The losses by name, each ``(data) -> scalar``.
 
     Args:
-        compiled: of the Hölder losses.
+        plain: the Hölder losses without their fused kernels, which exist on a GPU.
 
     Returns:
         Name to loss.
     """
     losses: dict[str, Candidate] = {}
     for p, clip_level in [(2.0, "sequence"), (0.0, "sequence"), (-1.0, "sequence"), (1.0, "token")]:
-        config = actor_config(HolderLossConfig(p=p, clip_level=clip_level, compiled=compiled))
+        config = actor_config(HolderLossConfig(p=p, clip_level=clip_level, fused=not plain))
         losses[f"holder p={p:g}, {clip_level}"] = functools.partial(
             verl_loss, compute_policy_loss_holder, config, "seq-mean-token-mean"
         )
         losses[f"bare surrogate p={p:g}, {clip_level}"] = functools.partial(
-            bare_surrogate, p=p, clip_level=clip_level, compiled=compiled
+            bare_surrogate, p=p, clip_level=clip_level, fused=not plain
         )
     for name, mode in VERL_LOSSES.items():
         losses[f"verl {name}"] = functools.partial(
@@ -216,9 +218,11 @@ def verl_loss(
     return function(**data._asdict(), loss_agg_mode=loss_agg_mode, config=config)[0]
 
 
-def bare_surrogate(data: Data, *, p: float, clip_level: str, compiled: bool) -> Tensor:
+def bare_surrogate(data: Data, *, p: float, clip_level: str, fused: bool) -> Tensor:
     """The objective without verl's signature and metrics."""
-    surrogate = clipped_surrogate(*data, p=p, clip_level=clip_level, compiled=compiled, **CLIP)
+    surrogate = clipped_surrogate(
+        *data, p=p, clip_level=clip_level, fused=fused, check_advantages=False, **CLIP
+    )
     return surrogate.loss.mean()
 
 
@@ -264,7 +268,8 @@ def bench(
         deciles = statistics.quantiles(
             [one / other for one, other in pairs], n=10, method="inclusive"
         )
-        bandwidth = num_bytes / medians[name] if copy_bandwidth else None
+        kernels = kernel_seconds(calls[name]) if copy_bandwidth else None
+        bandwidth = num_bytes / kernels if kernels else None
         result = Result(
             candidate=name,
             shape=label,
@@ -275,6 +280,7 @@ def bench(
             ratio_high=deciles[8],
             peak_mib=peaks[name] / MIB,
             peak_over_gspo=peaks[name] / peaks[MEMORY_YARDSTICK],
+            kernel_ms=kernels and 1e3 * kernels,
             bandwidth_gb_per_second=bandwidth and bandwidth / 1e9,
             bandwidth_over_copy=bandwidth and copy_bandwidth and bandwidth / copy_bandwidth,
         )
@@ -349,6 +355,16 @@ def peak_bytes(call: Callable[[], object], data: Data) -> int:
     return peak
 
 
+def kernel_seconds(call: Callable[[], object]) -> float:
+    """Seconds that the GPU works for one call, the mean of some."""
+    num_calls = 5
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(num_calls):
+            call()
+        torch.cuda.synchronize()
+    return sum(row.self_device_time_total for row in profiler.key_averages()) / num_calls / 1e6
+
+
 def measure_copy(device: torch.device) -> float:
     """Bytes a second, read plus written, of a copy on the device; median of 20."""
     source = torch.empty(COPY_BYTES, dtype=torch.uint8, device=device)
@@ -366,18 +382,22 @@ def describe_machine(device: torch.device, copy_bandwidth: float | None) -> str:
 
 
 def to_markdown(results: Sequence[Result]) -> str:
-    """Tables; the two last columns only on a GPU."""
+    """Tables; the three last columns only on a GPU."""
     with_bandwidth = any(result.bandwidth_gb_per_second for result in results)
     headings = ["shape", "dtype", "loss", "median ms", "over fastest verl"]
     headings += ["peak MiB", "over gspo"]
-    headings += ["GB/s", "of a copy"] if with_bandwidth else []
+    headings += ["kernels ms", "GB/s", "of a copy"] if with_bandwidth else []
     lines = []
     for r in results:
         ratio = f"{r.ratio_median:.2f} ({r.ratio_low:.2f} to {r.ratio_high:.2f})"
         line = [r.shape, r.dtype, r.candidate, f"{r.median_ms:.3g}", ratio]
         line += [f"{r.peak_mib:.1f}", f"{r.peak_over_gspo:.2f}"]
-        if r.bandwidth_gb_per_second is not None and r.bandwidth_over_copy is not None:
-            line += [f"{r.bandwidth_gb_per_second:.0f}", f"{100 * r.bandwidth_over_copy:.0f} %"]
+        if None not in (r.kernel_ms, r.bandwidth_gb_per_second, r.bandwidth_over_copy):
+            line += [
+                f"{r.kernel_ms:.3g}",
+                f"{r.bandwidth_gb_per_second:.0f}",
+                f"{100 * r.bandwidth_over_copy:.0f} %",
+            ]
         lines.append(line)
     about = "Over the fastest of verl's losses: the median, and 10 to 90 % of the rounds."
     tables = map(markdown, fit(Sheet("", headings, lines), num_keys=3))

@@ -33,7 +33,7 @@ if [ -z "$python" ]; then
     if fits "$candidate"; then python=$candidate; break; fi
   done
 fi
-[ -n "$python" ] && fits "$python" \
+{ [ -n "$python" ] && fits "$python"; } \
   || fail "needs Python 3.11 (tested) or 3.12, found $("${python:-python3}" --version 2>&1 || echo none);" \
           "install 3.11 or set PYTHON=/path/to/python3.11"
 

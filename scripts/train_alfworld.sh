@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 config=${1:-}
-known=$(cd configs && ls alfworld_*.yaml | sed 's/\.yaml$//')
+known=$(cd configs && printf '%s\n' alfworld_*.yaml | sed 's/\.yaml$//')
 if ! grep -qxF -- "$config" <<< "$known"; then
   printf 'CONFIG: %s; give one of\n%s\n' "${config:-not given}" "$known" >&2
   exit 2

@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 config=${1:-}
-known=$(cd configs && ls math_*.yaml gsm8k_smoke.yaml | sed 's/\.yaml$//')
+known=$(cd configs && printf '%s\n' math_*.yaml gsm8k_smoke.yaml | sed 's/\.yaml$//')
 if ! grep -qxF -- "$config" <<< "$known"; then
   printf 'CONFIG: %s; give one of\n%s\n' "${config:-not given}" "$known" >&2
   exit 2

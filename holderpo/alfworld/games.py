@@ -308,8 +308,8 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     write_whole(path, json.dumps(entry, indent=1) + "\n")
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read a manifest, and compare the games with it.
+def listed_manifest(path: Path) -> Manifest:
+    """Read a manifest without a look at the games that it lists.
 
     Args:
         path: of the JSON file.
@@ -318,8 +318,7 @@ def read_manifest(path: Path) -> Manifest:
         The manifest as it was written.
 
     Raises:
-        ValueError: for a file that is no manifest, and for games that are missing or have changed,
-            all in one message.
+        ValueError: for a file that is no manifest.
     """
     try:
         entry = _json_object(path.read_bytes(), "it")
@@ -340,6 +339,23 @@ def read_manifest(path: Path) -> Manifest:
         raise ValueError(f"manifest: {path} is no manifest ({error}); {_REMAKE}") from error
     if not same:
         raise ValueError(f"manifest: {path}: its digest is not that of its games; {_REMAKE}")
+    return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest, and compare the games with it.
+
+    Args:
+        path: of the JSON file.
+
+    Returns:
+        The manifest as it was written.
+
+    Raises:
+        ValueError: for a file that is no manifest, and for games that are missing or have changed,
+            all in one message.
+    """
+    manifest = listed_manifest(path)
     wrong = [
         f"{game.path} {differs}"
         for game in manifest.games

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from holderpo.control.fields import check_number
 from holderpo.number_kinds import is_number
+from holderpo.objective import order_of_sign
 from holderpo.power_mean import as_mask, compute_dtype
 
 # Halvings of the range of orders: what is left is below the resolution of float32.
@@ -103,12 +104,8 @@ class OrderBySign:
         are_numbers = not isinstance(positive, Tensor) and not isinstance(negative, Tensor)
         if are_numbers and positive == negative:
             return positive
-        dtype, device = compute_dtype(log_ratio_BT.dtype), log_ratio_BT.device
-        return torch.where(
-            advantage_B < 0,
-            torch.as_tensor(negative, dtype=dtype, device=device),
-            torch.as_tensor(positive, dtype=dtype, device=device),
-        )
+        advantage_B = advantage_B.to(compute_dtype(log_ratio_BT.dtype))
+        return order_of_sign(advantage_B, positive, negative)
 
 
 @dataclass(frozen=True)
@@ -185,6 +182,26 @@ class ClipAwareOrder:
         # Written so that NaN, from a broken log-ratio, also gives a number.
         has_spread_B = (ess_low_B - ess_high_B).abs() > _NO_SPREAD
         return torch.where((share_B > 0) & has_spread_B, p_B, high_B).to(dtype)
+
+
+def order_numbers(order: Order) -> float | tuple[float, float] | None:
+    """An order that looks at nothing but the sign of the advantage, in numbers.
+
+    Args:
+        order: of a round.
+
+    Returns:
+        One number, or that of responses with a positive or no advantage and that of those with a
+        negative one; None for an order that looks at the responses.
+    """
+    # Not of a class derived from one of these, which may look at the responses.
+    if type(order) is UniformOrder:
+        return order.p
+    if type(order) is OrderBySign:
+        positive, negative = (order_numbers(side) for side in (order.positive, order.negative))
+        if isinstance(positive, int | float) and isinstance(negative, int | float):
+            return positive if positive == negative else (positive, negative)
+    return None
 
 
 def order_range(order: Order, side: str) -> tuple[float, float]:

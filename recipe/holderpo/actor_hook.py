@@ -41,13 +41,12 @@ from holderpo.metrics import (
     TOKEN_CLIP_FRAC_LOW,
     TOKEN_HELD_FRAC,
 )
-from holderpo.objective import TOKEN, sequence_advantage, token_bounds
+from holderpo.objective import TOKEN, token_bounds
 from recipe.holderpo.mini_batches import REAL_ROWS
 from recipe.holderpo.policy_loss import (
     ORDER_KEY,
     LossCall,
     bounds_of,
-    clip_fractions,
     clip_range,
     loss_call,
     loss_settings,
@@ -112,43 +111,81 @@ def _metrics(
     second_moment_orders: Sequence[float],
 ) -> dict[str, Metric]:
     """Global quantities: sums over rows divided by the global batch, and extremes."""
-    padded = data.select("response_mask", "old_log_probs", "advantages").to_padded_tensor()
-    mask = padded["response_mask"].bool()
-    log_ratio = no_padding_2_padding(model_output["log_probs"], data) - padded["old_log_probs"]
+    if call.log_ratio is None or call.mask is None:
+        padded = data.select("response_mask", "old_log_probs").to_padded_tensor()
+        mask = padded["response_mask"].bool()
+        log_prob = no_padding_2_padding(model_output["log_probs"], data)
+        log_ratio = log_prob - padded["old_log_probs"]
+    else:
+        mask, log_ratio = call.mask, call.log_ratio
     is_row = mask.any(-1)
     scale = data["dp_size"] / data["global_batch_size"]
-
-    def mean(values: Tensor, among: Tensor) -> Metric:
-        return Metric(AggregationType.SUM, torch.where(among, values, 0).sum() * scale)
-
+    readings = _Readings()
     by_sign: dict[str, Tensor] = {}
     among_sign: dict[str, Tensor] = {}
-    extremes: dict[str, Metric] = {}
     if call.rows is None:
         means = _of_any_loss(describe_rows(log_ratio, mask, 0.0))
     else:
-        advantage = sequence_advantage(padded["advantages"], mask)
+        advantage = call.rows.advantage
         among_sign = {"positive": is_row & (advantage > 0), "negative": is_row & (advantage < 0)}
-        means, by_sign = _of_holder_loss(
-            config, call, log_ratio, mask, advantage, second_moment_orders
-        )
-        extremes = _of_orders(means[P_MEAN], is_row, advantage)
+        means, by_sign = _of_holder_loss(config, call, log_ratio, mask, second_moment_orders)
+        _add_orders(readings, means[P_MEAN], is_row, advantage)
     broken = nonfinite_rows(log_ratio, mask, call.row_losses)
     # A loss that is broken as a whole says of no response that it is sound.
-    means[NONFINITE_FRAC] = torch.where(loss.isfinite() | broken.any(), broken, is_row).float()
-    metrics = extremes | {
-        LOG_RATIO_MIN: _extreme("MIN", is_row, means.pop(LOG_RATIO_MIN)),
-        LOG_RATIO_MAX: _extreme("MAX", is_row, means.pop(LOG_RATIO_MAX)),
-    }
+    means[NONFINITE_FRAC] = torch.where(loss.isfinite() | broken.any(), broken, is_row)
+    readings.add_extreme(LOG_RATIO_MIN, "MIN", is_row, means.pop(LOG_RATIO_MIN))
+    readings.add_extreme(LOG_RATIO_MAX, "MAX", is_row, means.pop(LOG_RATIO_MAX))
     if ESS_FRAC in means:
-        metrics[ESS_FRAC_MIN] = _extreme("MIN", is_row, means[ESS_FRAC])
-    one = torch.ones_like(is_row, dtype=torch.float32)
-    metrics[ROW_FRAC] = mean(one, is_row)
-    metrics |= {name: mean(values, is_row) for name, values in means.items()}
+        readings.add_extreme(ESS_FRAC_MIN, "MIN", is_row, means[ESS_FRAC])
+    readings.add_means({ROW_FRAC: is_row} | means, is_row, scale)
     for sign, among in among_sign.items():
-        metrics[f"{ROW_FRAC}_{sign}"] = mean(one, among)
-        metrics |= {f"{name}_{sign}": mean(v, among) for name, v in by_sign.items()}
-    return metrics
+        readings.add_means({ROW_FRAC: among} | by_sign, among, scale, ending=f"_{sign}")
+    return readings.read(call)
+
+
+class _Readings:
+    """Numbers that are still on the device; all of them are read at once, with one wait for it."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, AggregationType] = {}
+        self._values: list[Tensor] = []
+
+    def add_means(
+        self, values: dict[str, Tensor], among: Tensor, scale: float | Tensor, ending: str = ""
+    ) -> None:
+        """Sums of (rows,) over some rows, times ``scale``."""
+        for name in values:
+            self._name(name + ending, AggregationType.SUM)
+        table = torch.stack([column.double() for column in values.values()])
+        self._values.append(torch.where(among, table, 0).sum(-1) * scale)
+
+    def add_extreme(self, name: str, kind: str, is_row: Tensor, values: Tensor) -> None:
+        """The smallest or the largest of (rows,)."""
+        self._name(name, AggregationType[kind])
+        outside = torch.inf if kind == "MIN" else -torch.inf
+        of_rows = torch.where(is_row, values, outside)
+        extreme = of_rows.min() if kind == "MIN" else of_rows.max()
+        self._values.append(extreme.unsqueeze(0))
+
+    def _name(self, name: str, kind: AggregationType) -> None:
+        # Names and numbers belong together by their places.
+        assert name not in self._kinds, name
+        self._kinds[name] = kind
+
+    def read(self, call: LossCall) -> dict[str, Metric]:
+        """The metrics, the loss's own among them."""
+        unread = [] if call.rows is None else [call.unread()]
+        numbers = torch.cat([values.double() for values in self._values + unread]).tolist()
+        named, rest = numbers[: len(self._kinds)], numbers[len(self._kinds) :]
+        metrics = {
+            name: Metric(kind, value)
+            for (name, kind), value in zip(self._kinds.items(), named, strict=True)
+        }
+        if unread:
+            own = call.own_metrics(rest)
+            # As verl reduces those of its own losses.
+            metrics |= {name: Metric(AggregationType.MEAN, value) for name, value in own.items()}
+        return metrics
 
 
 def _of_any_loss(rows: RowDiagnostics) -> dict[str, Tensor]:
@@ -166,25 +203,25 @@ def _of_holder_loss(
     call: LossCall,
     log_ratio: Tensor,
     mask: Tensor,
-    advantage: Tensor,
     second_moment_orders: Sequence[float],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What is averaged over all rows, and what of it also over those of each sign."""
     assert call.rows is not None
     assert call.p is not None
     settings = loss_settings(config)
+    advantage = call.rows.advantage
     bounds = bounds_of(config, advantage, settings.clip_level)
     token = token_bounds(advantage, **clip_range(config)._asdict(), clip_level=TOKEN)
     assert token is not None
     beyond = token_clip_fractions(log_ratio, mask, token)
     means = {
-        CLIP_FRAC_HIGH: call.rows.clipped_high.float(),
-        CLIP_FRAC_LOW: call.rows.clipped_low.float(),
-        CLIP_FRAC_DUAL: clip_fractions(call.rows, advantage, settings.clip_level)[1],
+        CLIP_FRAC_HIGH: call.rows.clipped_high,
+        CLIP_FRAC_LOW: call.rows.clipped_low,
+        CLIP_FRAC_DUAL: call.rows.dual_share,
         TOKEN_HELD_FRAC: call.rows.held_high + call.rows.held_low,
         TOKEN_CLIP_FRAC_HIGH: beyond.high,
         TOKEN_CLIP_FRAC_LOW: beyond.low,
-        SATURATED_FRAC: call.rows.saturated.float(),
+        SATURATED_FRAC: call.rows.saturated,
         P_MEAN: _order_of_rows(call, mask),
     }
     if settings.aggregate != POWER_MEAN:
@@ -204,24 +241,17 @@ def _order_of_rows(call: LossCall, mask: Tensor) -> Tensor:
     p = call.p
     assert p is not None
     if not isinstance(p, Tensor):
-        p = torch.tensor(p, dtype=torch.float64, device=mask.device)
+        # Filled in on the device: a number that is sent there would be waited for.
+        p = torch.full((), p, dtype=torch.float64, device=mask.device)
     return p.expand(len(mask))
 
 
-def _of_orders(order: Tensor, is_row: Tensor, advantage: Tensor) -> dict[str, Metric]:
+def _add_orders(readings: _Readings, order: Tensor, is_row: Tensor, advantage: Tensor) -> None:
     """Smallest and largest order of each side; of no responses, the infinities."""
     sides = {"positive": is_row & ~(advantage < 0), "negative": is_row & (advantage < 0)}
-    return {
-        extreme_name(side, kind): _extreme(kind.upper(), among, order)
-        for side, among in sides.items()
-        for kind in ("min", "max")
-    }
-
-
-def _extreme(kind: str, is_row: Tensor, values: Tensor) -> Metric:
-    outside = torch.inf if kind == "MIN" else -torch.inf
-    of_rows = torch.where(is_row, values, outside)
-    return Metric(AggregationType[kind], of_rows.min() if kind == "MIN" else of_rows.max())
+    for side, among in sides.items():
+        for kind in ("min", "max"):
+            readings.add_extreme(extreme_name(side, kind), kind.upper(), among, order)
 
 
 def finish_metrics(metrics: dict[str, Any]) -> dict[str, float]:

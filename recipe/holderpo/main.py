@@ -77,6 +77,7 @@ def run(config: DictConfig, run_dir: Path, plan: Plan) -> int:
     Returns:
         The exit status: 0, 1 after a failure, 130 after an interrupt.
     """
+    from recipe.holderpo.run.cluster import ClusterError
     from recipe.holderpo.run.launch import train
 
     print(f"log        {run_dir / LOG_FILE} (everything Ray, vLLM and verl say)", flush=True)
@@ -93,6 +94,11 @@ def run(config: DictConfig, run_dir: Path, plan: Plan) -> int:
     except KeyboardInterrupt:
         console.fail(f"interrupted; {how_to_go_on(config, sys.argv[1:])}")
         return 130
+    except ClusterError as error:
+        for problem in error.problems:
+            console.fail(f"failed: {problem}")
+        console.fail(how_to_go_on(config, sys.argv[1:]))
+        return 1
     except Exception as error:
         console.fail_with(error, f"; {how_to_go_on(config, sys.argv[1:])}")
         return 1

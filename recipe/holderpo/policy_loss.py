@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,17 +14,19 @@ from torch import Tensor
 from verl.workers.config import ActorConfig, PolicyLossConfig
 
 from holderpo.advantage import EPISODE, TURN
-from holderpo.control.order import Order, UniformOrder
+from holderpo.control.order import Order, UniformOrder, order_numbers
 from holderpo.dotted import load_callable
 from holderpo.objective import (
     CLIP_LEVELS,
     SEQUENCE,
-    TOKEN,
+    TOTALS,
     ClipRange,
     Statistics,
     clipped_surrogate,
+    first_of_each,
     log_space_clip,
     one_per_response,
+    order_of_sign,
     sequence_advantage,
     token_bounds,
 )
@@ -53,8 +56,8 @@ class HolderLossConfig(PolicyLossConfig):
     """GMPO's clip range, exp(-x) to exp(x), in place of `clip_ratio_low` and `_high`; GMPO: 0.4."""
     dual_clip: float | None = None
     """Ratio above which a negative advantage no longer pushes down; the paper has none."""
-    compiled: bool = False
-    """Let torch.compile fuse the passes over tokens; meant for GPUs, unmeasured there."""
+    fused: bool = True
+    """On a GPU, compute the loss in one kernel forward and one backward (needs Triton)."""
     sequence_unit: str = TURN
     """What one power mean is taken over: the tokens of a `turn`, one response of the model."""
 
@@ -84,8 +87,8 @@ class HolderLossConfig(PolicyLossConfig):
             )
         if self.sequence_unit != TURN:
             raise ValueError(f"policy_loss.sequence_unit: {self.sequence_unit!r}; give {TURN}")
-        if not isinstance(self.compiled, bool):
-            raise ValueError(f"policy_loss.compiled: {self.compiled!r}; give true or false")
+        if not isinstance(self.fused, bool):
+            raise ValueError(f"policy_loss.fused: {self.fused!r}; give true or false")
         if (self.rollout_correction or {}).get("bypass_mode"):
             raise ValueError(
                 "policy_loss.rollout_correction.bypass_mode: true; set it to false: the ratio "
@@ -161,6 +164,47 @@ class LossCall:
     """Per-sequence statistics of the Hölder loss; None for another loss."""
     row_losses: Tensor | None = None
     """(rows,) loss of each response, without gradient; None for another loss."""
+    log_ratio: Tensor | None = None
+    """(rows, response_len) nats, without gradient; None for another loss."""
+    mask: Tensor | None = None
+    """(rows, response_len) bool; None for another loss."""
+    uneven_weights: Tensor | None = None
+    """(rows,) bool: importance weights that vary along the response; None where there are none."""
+    refuse: Callable[[], None] | None = None
+    """Raises the error of what is uneven; waits for the device."""
+
+    def unread(self) -> Tensor:
+        """What :meth:`own_metrics` wants to know, still on the device; a vector."""
+        assert self.rows is not None
+        totals = self.rows.totals
+        if self.uneven_weights is None:
+            return totals
+        return torch.cat([totals, self.uneven_weights.sum().to(totals.dtype).unsqueeze(0)])
+
+    def own_metrics(self, numbers: Sequence[float]) -> dict[str, float]:
+        """The metrics of verl's own losses, under their names.
+
+        Args:
+            numbers: of :meth:`unread`, as they were read.
+
+        Returns:
+            Mean shares clipped, and the estimate of the KL, nats.
+
+        Raises:
+            ValueError: if advantages or weights vary along a response, which nobody could look at
+                before the device was waited for.
+        """
+        totals = dict(zip(TOTALS, numbers[: len(TOTALS)], strict=True))
+        if totals["num_uneven"] or any(numbers[len(TOTALS) :]):
+            assert self.refuse is not None
+            self.refuse()
+            raise AssertionError("the check above names what varies")
+        num_rows = max(totals["num_responses"], 1)
+        return {
+            "actor/pg_clipfrac": totals["clip_share"] / num_rows,
+            "actor/ppo_kl": -totals["log_ratio"] / max(totals["num_tokens"], 1),
+            "actor/pg_clipfrac_lower": totals["dual_share"] / num_rows,
+        }
 
 
 _current_call: ContextVar[LossCall | None] = ContextVar("holder_loss_call", default=None)
@@ -201,7 +245,7 @@ def compute_policy_loss_holder(
             ``rollout_is: sequence``); None for 1.
 
     Returns:
-        The loss (scalar) and verl's own metrics.
+        The loss (scalar) and the metrics of verl's own losses, which the hook reads itself.
 
     Raises:
         ValueError: for a setting under which this would not be the method, with the fix.
@@ -213,80 +257,75 @@ def compute_policy_loss_holder(
             "the Hölder loss needs 'seq-mean-token-mean'"
         )
     settings = loss_settings(config)
-    call = _current_call.get() or LossCall(order=_configured_order(settings))
+    hooked_call = _current_call.get()
+    call = hooked_call or LossCall(order=_configured_order(settings))
     mask = response_mask.bool()
-    advantage = sequence_advantage(advantages, mask)
     clip = clip_range(config)._asdict()
-    if isinstance(call.order, UniformOrder):
-        call.p = call.order.p
-    elif call.order is None or not hasattr(call.order, "for_rows"):
+    p = _order_of_call(call, log_prob, old_log_prob, advantages, mask, clip)
+    own_aggregate = settings.aggregate != POWER_MEAN
+    weights = None
+    if rollout_is_weights is not None:
+        weights, call.uneven_weights = first_of_each(rollout_is_weights, mask)
+    loss_per_sequence, call.rows = clipped_surrogate(
+        log_prob,
+        old_log_prob,
+        advantages,
+        mask,
+        p=p,
+        **clip,
+        clip_level=settings.clip_level,
+        dual_clip=settings.dual_clip,
+        sequence_weights=weights,
+        aggregate=load_callable(settings.aggregate, field="policy_loss.aggregate")
+        if own_aggregate
+        else None,
+        fused=settings.fused,
+        check_advantages=False,
+    )
+    call.p = order_of_sign(call.rows.advantage, *p) if isinstance(p, tuple) else p
+    call.row_losses = loss_per_sequence.detach()
+    num_sequences, dp_size = _global_batch(config, mask)
+    loss = loss_per_sequence.sum() * (dp_size / num_sequences)
+
+    call.refuse = functools.partial(_refuse_uneven, advantages, rollout_is_weights, mask)
+    if hooked_call is None:
+        return loss, call.own_metrics(call.unread().tolist())
+    with torch.no_grad():
+        call.log_ratio, call.mask = log_prob - old_log_prob, mask
+    return loss, {}
+
+
+def _order_of_call(
+    call: LossCall,
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    clip: dict[str, float],
+) -> float | tuple[float, float] | Tensor:
+    """The order of each response, in numbers where it looks at none of them."""
+    if call.order is None or not hasattr(call.order, "for_rows"):
         raise ValueError(
             f"{ORDER_KEY}: {call.order!r}; the batch has lost the round's order between driver and "
             "actor, so p is not known: hand its non-tensor data on unchanged"
         )
-    else:
-        log_ratio = (log_prob - old_log_prob).detach()
-        call.p = call.order.for_rows(log_ratio, mask, advantage, **clip)
-    own_aggregate = settings.aggregate != POWER_MEAN
-    loss_per_sequence, call.rows = clipped_surrogate(
-        log_prob,
-        old_log_prob,
-        advantage,
-        mask,
-        p=call.p,
-        **clip,
-        clip_level=settings.clip_level,
-        dual_clip=settings.dual_clip,
-        sequence_weights=_sequence_weights(rollout_is_weights, mask),
-        aggregate=load_callable(settings.aggregate, field="policy_loss.aggregate")
-        if own_aggregate
-        else None,
-        compiled=settings.compiled,
-    )
-    call.row_losses = loss_per_sequence.detach()
-    num_sequences, dp_size = _global_batch(config, mask)
-    loss = loss_per_sequence.sum() / num_sequences * dp_size
-
-    with torch.no_grad():
-        count = mask.sum(-1)
-        kl = -(call.rows.mean_log_ratio * count).sum() / count.sum().clamp(min=1)
-        clipped, dual = clip_fractions(call.rows, advantage, settings.clip_level)
-        num_rows = (count > 0).sum().clamp(min=1)
-        metrics = {
-            "actor/pg_clipfrac": (clipped.sum() / num_rows).item(),
-            "actor/ppo_kl": kl.item(),
-            "actor/pg_clipfrac_lower": (dual.sum() / num_rows).item(),
-        }
-    return loss, metrics
+    numbers = order_numbers(call.order)
+    if numbers is not None:
+        return numbers
+    log_ratio = (log_prob - old_log_prob).detach()
+    return call.order.for_rows(log_ratio, mask, first_of_each(advantages, mask)[0], **clip)
 
 
-def clip_fractions(rows: Statistics, advantage: Tensor, clip_level: str) -> tuple[Tensor, Tensor]:
-    """How much of each response the clip range, and the dual clip, took the gradient from.
-
-    Args:
-        rows: of the loss.
-        advantage: (rows,).
-        clip_level: of the loss.
-
-    Returns:
-        (rows,) each: 1 for a response that is clipped as a whole, else the share of its tokens that
-        are held. Only with ``token`` is a negative advantage's upper bound that of the dual clip.
-    """
-    is_whole = rows.clipped_high | rows.clipped_low
-    dual = torch.where((advantage < 0) & (clip_level == TOKEN), rows.held_high, 0)
-    held = rows.held_high + rows.held_low - dual
-    return torch.where(is_whole, 1.0, held), torch.where(rows.clipped_dual, 1.0, dual)
-
-
-def _sequence_weights(rollout_is_weights: Tensor | None, mask: Tensor) -> Tensor | None:
-    if rollout_is_weights is None:
-        return None
-    return one_per_response(
-        rollout_is_weights,
-        mask,
-        field="algorithm.rollout_correction.rollout_is",
-        fix="set it to 'sequence' or null: the Hölder loss has one ratio per response",
-    )
+def _refuse_uneven(advantages: Tensor, rollout_is_weights: Tensor | None, mask: Tensor) -> None:
+    """Raise the error of whichever varies along a response."""
+    sequence_advantage(advantages, mask)
+    if rollout_is_weights is not None:
+        one_per_response(
+            rollout_is_weights,
+            mask,
+            field="algorithm.rollout_correction.rollout_is",
+            fix="set it to 'sequence' or null: the Hölder loss has one ratio per response",
+        )
 
 
 def _global_batch(config: ActorConfig, mask: Tensor) -> tuple[Any, int]:

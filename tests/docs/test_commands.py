@@ -15,9 +15,12 @@ from tests.recipe.launching import run_launcher, write_python
 
 # Programs of others, and of the shell.
 OTHERS = ("export", "pip", ".venv/bin/ray", ".venv/bin/pre-commit", ".venv/bin/ruff")
-OTHERS += (".venv/bin/mypy", "uv")
+OTHERS += (".venv/bin/mypy", "uv", "docker")
+# They take a configuration and its overrides, for a run somewhere else.
+ELSEWHERE = ("scripts/train_slurm.sh", "scripts/train_ray.sh")
 WITHOUT_OPTIONS = ("holderpo.metrics",)
 HYDRA = {"recipe.holderpo.main": "base", "verl.trainer.main_ppo": "ppo_trainer"}
+HYDRA["recipe.holderpo.preflight"] = "base"
 OVERRIDE = re.compile(r"[+~]?[a-z_@]+(\.[a-z_@]+)*=[^.<\s][^<\s]*")
 
 
@@ -107,7 +110,14 @@ def check(line, monkeypatch, folder):
     if found is None or found.words[0] in OTHERS:
         return
     program, *arguments = found.words
-    if program == "make":
+    if program == "sbatch":
+        while program.startswith("-") or program == "sbatch":
+            program, *arguments = arguments
+        assert program == ELSEWHERE[0]
+    if program in ELSEWHERE:
+        config, *overrides = arguments
+        check_hydra(config, overrides)
+    elif program == "make":
         target = rf"^{arguments[0]}:"
         assert re.search(target, text_of("Makefile"), re.MULTILINE), line
     elif program.startswith("scripts/"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipe.holderpo.checks import this_machine
+from recipe.holderpo.checks import machine_memory, this_machine
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +11,5 @@ def large_machine(monkeypatch):
     monkeypatch.setattr(this_machine, "visible_gpus", lambda: 64)
     monkeypatch.setattr(this_machine, "usable_cpus", lambda: 1024)
     monkeypatch.setattr(this_machine, "look_for_flash_attention", lambda: (True, None))
+    monkeypatch.setattr(machine_memory, "own_memory", lambda: 2**42)
+    monkeypatch.setattr(machine_memory, "gpu_memory_here", lambda count: None)

@@ -3,6 +3,9 @@
 import math
 import pickle
 import threading
+import warnings
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +20,8 @@ from holderpo.control.order import ClipAwareOrder, OrderBySign, UniformOrder
 from holderpo.control.rules import SIDES
 from holderpo.diagnostics import describe_rows
 from holderpo.metrics import METRICS
-from holderpo.objective import CLIP_LEVELS
+from holderpo.objective import CLIP_LEVELS, TOTALS
+from recipe.holderpo import policy_loss
 from recipe.holderpo.actor_hook import (
     ROW_FRAC,
     SECOND_MOMENT_ORDERS_KEY,
@@ -405,3 +409,57 @@ def test_a_sign_without_responses_has_no_statistics():
     assert statistics.negative.ess_frac is None
     assert statistics.positive.ess_frac == 0.9
     assert statistics.reward_mean is None
+
+
+def test_weights_that_vary_along_a_response_are_refused():
+    output, data, _, mask = micro_batch(torch.arange(NUM_ROWS), p=1.0)
+    even = torch.rand(NUM_ROWS, 1).expand(-1, RESPONSE)
+    data["rollout_is_weights"] = jagged(even * mask)
+    hook()(output, data)
+    data["rollout_is_weights"] = jagged(torch.rand(NUM_ROWS, RESPONSE))
+    with pytest.raises(ValueError, match=r"rollout_correction.rollout_is: they vary"):
+        hook()(output, data)
+
+
+def test_advantages_that_a_kernel_found_to_vary_are_refused(monkeypatch):
+    """The plain passes look at them before; a kernel leaves it to whoever reads its totals."""
+    output, data, _, _ = micro_batch(torch.arange(NUM_ROWS), p=1.0)
+    plain = policy_loss.clipped_surrogate
+
+    def flagged(*arguments, **settings):
+        new, old, advantages, response_mask = arguments
+        even = advantages[:, :1].expand_as(advantages)
+        surrogate = plain(new, old, even, response_mask, **settings)
+        totals = surrogate.statistics.totals.clone()
+        totals[TOTALS.index("num_uneven")] = (advantages != even).any(-1).sum()
+        return surrogate._replace(statistics=surrogate.statistics._replace(totals=totals))
+
+    monkeypatch.setattr(policy_loss, "clipped_surrogate", flagged)
+    hook()(output, data)
+    data["advantages"] = jagged(torch.rand(NUM_ROWS, RESPONSE))
+    with pytest.raises(ValueError, match="advantages: they vary along a response"):
+        hook()(output, data)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("p", [2.0, OrderBySign(UniformOrder(1.0), UniformOrder(-1.0))], ids=str)
+def test_all_metrics_cost_one_wait_for_the_gpu(p):
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    output, data, _, _ = micro_batch(torch.arange(NUM_ROWS), p=p)
+    output, data = {"log_probs": output["log_probs"].cuda()}, data.to("cuda")
+    loss = hook()
+    loss(output, data)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            loss(output, data)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [Path(each.filename).name for each in found if "synchroniz" in str(each.message)]
+    ours = Counter(
+        name for name in waits if not name.startswith(("padding", "functional", "utils"))
+    )
+    # verl waits where it fills up the rows, and for its pg_loss (utils.py).
+    assert ours == {"actor_hook.py": 1}

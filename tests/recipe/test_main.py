@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
+from recipe.holderpo import main
 from recipe.holderpo.main import config_dir, same_run_under_another_rule
+from recipe.holderpo.run import launch
+from recipe.holderpo.run.cluster import ClusterError
 from tests.recipe.composing import composed
 
 NAME = "trainer.experiment_name"
@@ -32,6 +35,31 @@ def test_torch_is_not_imported_before_its_environment_is_set():
     code = "import sys, recipe.holderpo.main; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"
+
+
+def test_each_thing_that_a_cluster_lacks_is_a_line_of_its_own(monkeypatch, tmp_path):
+    shown = []
+
+    class FakeConsole:
+        def __init__(self, path):
+            pass
+
+        def fail(self, text):
+            shown.append(text)
+
+    def train(config, console, plan):
+        raise ClusterError(["torch: 2.10.0 on node b; fix", "verl: none on node c; fix"])
+
+    monkeypatch.setattr(main, "Console", FakeConsole)
+    monkeypatch.setattr(launch, "train", train)
+    monkeypatch.setattr(sys, "argv", ["main", "--config-name=demo"])
+    config = composed("demo")
+    config.run_dir = str(tmp_path)
+    assert main.run(config, tmp_path, None) == 1
+    first, second, last = shown
+    assert first == "failed: torch: 2.10.0 on node b; fix"
+    assert second == "failed: verl: none on node c; fix"
+    assert last.startswith("no checkpoint was saved, start again with: ")
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,10 @@ def test_statistics_reach_the_hook():
     assert call.rows.log_rho.shape == call.row_losses.shape == (24,)
     assert call.row_losses.mean() == pytest.approx(loss.item())
     share = (call.rows.clipped_high | call.rows.clipped_low).float().mean().item()
-    assert metrics["actor/pg_clipfrac"] == pytest.approx(share)
+    own = call.own_metrics(call.unread().tolist())
+    assert own["actor/pg_clipfrac"] == pytest.approx(share)
+    # The hook reads them together with its own.
+    assert metrics == {}
 
 
 @pytest.mark.parametrize("dual_clip", [None, 2.0])

@@ -54,7 +54,7 @@ def test_peak_memory_on_known_cases(call, expected):
 
 
 def test_candidates_that_should_be_one_loss_are():
-    data, losses = small_data(), script.candidates(compiled=False)
+    data, losses = small_data(), script.candidates(plain=False)
     values = {name: loss(data).item() for name, loss in losses.items()}
     ours = values["holder p=2, sequence"]
     assert values["bare surrogate p=2, sequence"] == pytest.approx(ours, rel=1e-6)
@@ -68,7 +68,7 @@ def test_a_run_prints_and_writes_every_candidate(tmp_path, monkeypatch, capsys):
     script.main()
     results = json.loads((tmp_path / "out.json").read_text())["results"]
     shown = capsys.readouterr().out
-    assert len(results) == 2 * len(script.candidates(compiled=False))
+    assert len(results) == 2 * len(script.candidates(plain=False))
     for result in results:
         row = rf"\| 6 x 40 \| {result['dtype']} +\| {re.escape(result['candidate'])} +\|"
         assert re.search(row, shown)

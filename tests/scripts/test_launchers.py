@@ -32,7 +32,7 @@ def without_python(folder):
     """A search path with the usual programs, but no interpreter."""
     programs = folder / "programs"
     programs.mkdir()
-    for name in ("dirname", "grep", "ls", "sed"):
+    for name in ("dirname", "grep", "sed"):
         (programs / name).symlink_to(f"/usr/bin/{name}")
     return programs
 

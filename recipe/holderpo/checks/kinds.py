@@ -53,6 +53,10 @@ _ROWS: _Range = ("a whole number of rows; -1 for all", is_whole)
 _COUNT_OR_NULL: _Range = ("a whole number above 0, or null", lambda v: v is None or is_count(v))
 _NOT_NEGATIVE: _Range = ("a number from 0 on", lambda value: is_number(value) and value >= 0)
 _POSITIVE: _Range = ("a number above 0", lambda value: is_number(value) and value > 0)
+_POSITIVE_OR_NULL: _Range = (
+    "a number above 0, or null",
+    lambda value: value is None or (is_number(value) and value > 0),
+)
 _SHARE: _Range = ("a number in (0, 1]", lambda value: is_number(value) and 0 < value <= 1)
 _TOP_K: _Range = ("a whole number of tokens; -1 for all", lambda value: is_whole(value, -1))
 # What to give, and whether a value is that.
@@ -60,6 +64,8 @@ RANGES: Mapping[str, _Range] = {
     "seed": ("a whole number", is_whole),
     "rollout_poll_seconds": _POSITIVE,
     "no_progress_seconds": _POSITIVE,
+    "wait_for_nodes_seconds": _NOT_NEGATIVE,
+    "gpu_memory_gib": _POSITIVE_OR_NULL,
     "max_failed_prompts": (
         "a share of the prompts in [0, 1]",
         lambda value: is_number(value) and 0 <= value <= 1,

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from holderpo.objective import TOKEN_THEN_SEQUENCE, log_space_clip
 from recipe.holderpo.checks.defaults import base_values
 from recipe.holderpo.checks.kinds import is_number
-from recipe.holderpo.sections import HOLDER, POWER_MEAN
+from recipe.holderpo.sections import HOLDER
 
 _ACTOR = "actor_rollout_ref.actor"
 # Default of policy_loss.p, which only verl's own main_ppo reads.
@@ -64,8 +64,6 @@ def loss_warnings(config: DictConfig) -> Iterator[str]:
         yield (
             f"{field}.dual_clip has no effect: with {TOKEN_THEN_SEQUENCE} no ratio gets that large"
         )
-    if is_holder and loss.compiled and loss.aggregate != POWER_MEAN:
-        yield f"{field}.compiled has no effect: it belongs to aggregate=power_mean"
     low, high = actor.clip_ratio_low, actor.clip_ratio_high
     default = base_values(config.device, resolve=True)[f"{_ACTOR}.clip_ratio"]
     if None not in (low, high) and actor.clip_ratio not in (default, low, high):

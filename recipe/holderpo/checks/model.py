@@ -29,8 +29,8 @@ def model_problems(config: DictConfig) -> Iterator[str]:
     yield from _lengths(config)
     model = config.actor_rollout_ref.model
     try:
-        facts = _read(str(model.hf_config_path or model.path), _CONFIG)
-        tokenizer = _read(str(model.tokenizer_path or model.path), _TOKENIZER)
+        facts = read_json_of(str(model.hf_config_path or model.path), _CONFIG)
+        tokenizer = read_json_of(str(model.tokenizer_path or model.path), _TOKENIZER)
     except ValueError as error:
         yield f"actor_rollout_ref.model.path: {model.path}; {error}: copy the model again"
         return
@@ -122,11 +122,16 @@ def _heads(config: DictConfig, facts: Mapping[str, Any]) -> Iterator[str]:
         ),
     }
     for field, size in parts.items():
-        if heads % size or (key_heads % size and size % key_heads):
+        if not divides_heads(size, heads, key_heads):
             yield (
                 f"actor_rollout_ref.{field}: {size}; {path} has {heads} attention heads and "
                 f"{key_heads} of keys and values, give a number that divides both"
             )
+
+
+def divides_heads(size: int, heads: int, key_heads: int) -> bool:
+    """Whether so many GPUs can share an attention layer; heads of keys and values may be copied."""
+    return heads % size == 0 and (key_heads % size == 0 or size % key_heads == 0)
 
 
 def _vocabulary(
@@ -146,7 +151,7 @@ def _vocabulary(
         )
 
 
-def _read(path: str, name: str) -> dict[str, Any] | None:
+def read_json_of(path: str, name: str) -> dict[str, Any] | None:
     """A model's file of JSON, from its folder or the hub's cache; None if it is in neither."""
     folder = Path(path).expanduser()
     file: Any = folder / name

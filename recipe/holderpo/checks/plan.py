@@ -21,6 +21,7 @@ from recipe.holderpo.checks.from_machine import FromMachine
 from recipe.holderpo.checks.games import Games, games_lines
 from recipe.holderpo.checks.learning_rate import first_full_round, rate_share, warm_up_rounds
 from recipe.holderpo.checks.loss_settings import loss_warnings
+from recipe.holderpo.checks.memory import plan_memory
 from recipe.holderpo.checks.resume import Start, resume_warnings
 from recipe.holderpo.checks.rollout_settings import rollout_warnings
 from recipe.holderpo.checks.turn_budget import turn_budget
@@ -86,6 +87,7 @@ def make_plan(
     steps = config.trainer.total_training_steps
     updates = updates_per_step(config)
     is_holder = actor.policy_loss.loss_mode == HOLDER
+    memory = plan_memory(config)
 
     lines = (
         f"model      {config.actor_rollout_ref.model.path}",
@@ -99,6 +101,7 @@ def make_plan(
         + ("" if is_holder else " (not used by this loss)"),
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
         *(taken.lines(config) if taken else ()),
+        *memory.lines,
         f"seed       {config.seed}",
         f"output     {config.run_dir}",
         *start.lines,
@@ -127,6 +130,7 @@ def make_plan(
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
+    warnings += memory.warnings
     warnings += [*turn_warnings(config), *start.warnings, *resume_warnings(config)]
     told = tuple(prompts.prompts) if prompts is not None else ()
     return Plan(lines, tuple(warnings), controller, start, told)

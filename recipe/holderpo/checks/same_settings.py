@@ -18,10 +18,12 @@ from recipe.holderpo.cpu.shortcuts import leave_out
 NOT_COMPARED = (
     # When a run is ended, without anything to do with its numbers.
     *("max_failed_prompts", "no_progress_seconds", "stop_after_skipped_rounds"),
+    "wait_for_nodes_seconds",
     *("check", "prepared_by", "ray_kwargs", "report", "resume_with", "rollout_poll_seconds"),
     # How many processes do the work, which may follow from the machine.
     *("actor_rollout_ref.rollout.agent.num_workers", "reward.num_workers"),
     "transfer_queue.backend.SimpleStorage.num_data_storage_units",
+    "gpu_memory_gib",
     *("global_profiler", "run_dir", "trainer.checkpoint_callback_class"),
     *("trainer.default_hdfs_dir", "trainer.default_local_dir", "trainer.del_local_ckpt_after_load"),
     *("trainer.esi_redundant_time", "trainer.experiment_name", "trainer.log_val_generations"),
@@ -30,6 +32,8 @@ NOT_COMPARED = (
     *("trainer.resume_mode", "trainer.rollout_data_dir", "trainer.save_freq", "trainer.test_freq"),
     *("trainer.val_before_train", "trainer.validation_data_dir"),
 )
+# Settings that are gone, and changed nothing but the rounding.
+_REMOVED = ("actor_rollout_ref.actor.policy_loss.compiled",)
 # Sections of every configuration of this project: without one of them, the file is cut off.
 _SECTIONS = ("actor_rollout_ref", "algorithm", "data", "p", "run_dir", "seed", "trainer")
 # Read where a model rewards.
@@ -102,7 +106,7 @@ def compare(then: DictConfig, now: DictConfig, defaults: DictConfig) -> Comparis
         ignored = (*NOT_COMPARED, _REWARD_MODEL)
     raw = _tree(now)
     for name, old, value in _different(_tree(then), raw, _resolved(then), _resolved(now)):
-        if is_named(name, ignored):
+        if is_named(name, ignored + _REMOVED):
             continue
         if name == ATTENTION and _attention(old) == _attention(value):
             continue

@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from holderpo.studies.run_files import METRICS_FILE
 from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
-from recipe.holderpo.checks.machine import cluster_problems
+from recipe.holderpo.checks.checkpoints import checkpoints_of
+from recipe.holderpo.run.cluster import check_before_start
 from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
 from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE, Phases
 from recipe.holderpo.run.progress import Progress
-from recipe.holderpo.run.ray_settings import init_settings
+from recipe.holderpo.run.ray_settings import connects_to_ray, init_settings
 from recipe.holderpo.run.recorder import MetricsFile
 from recipe.holderpo.run.watch import Watch
 
@@ -71,11 +72,15 @@ def _train(
     os.environ["TRANSFER_QUEUE_ENABLE"] = "1"
     runtime_env = get_ppo_ray_runtime_env(config)
     runtime_env["env_vars"] |= run_environment(config) | {"TRANSFER_QUEUE_ENABLE": "1"}
+    if connects_to_ray(config):
+        # Each rank writes to it from the folder in which its node's Ray was started.
+        config.trainer.default_local_dir = str(checkpoints_of(config))
     ray.init(**init_settings(config, runtime_env))
     watch.ray_is_up()
     phases.mark("Ray up")
-    if lacking := list(cluster_problems(config, ray.cluster_resources())):
-        raise ValueError("\n".join(lacking))
+    # With a limit of its own, which may be longer than that of a run without progress.
+    progress.now("the nodes of the Ray cluster", is_limited=False)
+    check_before_start(config, console.say)
     config.transfer_queue.enable = True
     OmegaConf.resolve(config)
     progress.now("TransferQueue")

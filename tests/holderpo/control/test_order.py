@@ -6,7 +6,13 @@ import pickle
 import pytest
 import torch
 
-from holderpo.control.order import ClipAwareOrder, OrderBySign, UniformOrder, order_range
+from holderpo.control.order import (
+    ClipAwareOrder,
+    OrderBySign,
+    UniformOrder,
+    order_numbers,
+    order_range,
+)
 from holderpo.diagnostics import describe_rows
 from holderpo.objective import clipped_surrogate
 from tests.holderpo.samples import gaussian
@@ -162,3 +168,26 @@ class MyOrder:
 def test_an_order_declares_its_range(order, positive, negative):
     assert order_range(order, "positive") == positive
     assert order_range(order, "negative") == negative
+
+
+def test_orders_that_look_at_no_response_are_numbers():
+    class Own(UniformOrder):
+        def for_rows(self, *arguments, **clip):
+            return 3.0
+
+    class OwnBySign(OrderBySign):
+        def for_rows(self, *arguments, **clip):
+            return 3.0
+
+    one, two = UniformOrder(1.0), UniformOrder(-2.0)
+    assert order_numbers(one) == order_numbers(OrderBySign(one, one)) == 1.0
+    assert order_numbers(OrderBySign(one, two)) == (1.0, -2.0)
+    nested = OrderBySign(OrderBySign(one, two), two)
+    for order in (
+        ClipAwareOrder(0.1),
+        Own(1.0),
+        OwnBySign(one, two),
+        OrderBySign(one, Own(1.0)),
+        nested,
+    ):
+        assert order_numbers(order) is None

@@ -129,7 +129,7 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         (f"{LOSS}.dual_clip=1.01", "dual_clip: 1.01; give a ratio above the clip range's end 1.02"),
         (f"{LOSS}.clip_log_ratio=50", "50; give a distance in nats between 0 and 20"),
         (f"{LOSS}.clip_log_ratio=abc", "clip_log_ratio: 'abc'; give a number or null"),
-        (f"{LOSS}.compiled=maybe", "compiled: 'maybe'; give true or false"),
+        (f"{LOSS}.fused=maybe", "fused: 'maybe'; give true or false"),
         (f"{LOSS}.dual_clip=high", "dual_clip: 'high'; give a number or null"),
         (
             "p=sign_matched p@p.positive=ess "

@@ -57,6 +57,15 @@ def test_a_setting_that_this_version_lacks_is_a_difference_unless_it_was_null():
     assert found == {"advantage.old": ("with 3", "not set"), "p.more.b": ("with [1]", "not set")}
 
 
+def test_a_setting_that_is_gone_and_changed_only_the_rounding_is_no_difference():
+    then = composed("demo")
+    OmegaConf.set_struct(then, False)
+    then.actor_rollout_ref.actor.policy_loss.pop("fused")
+    then.actor_rollout_ref.actor.policy_loss.compiled = False
+    found, new = different(then, composed("demo"))
+    assert (found, new) == ({}, ("actor_rollout_ref.actor.policy_loss.fused",))
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [(True, 1), (0, False), ("1", 1), ([1], [1, 2]), (1.0, float("nan")), ({"a": 1}, 3)],

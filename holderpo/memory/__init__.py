@@ -1,0 +1,1 @@
+"""Whether a run fits: memory of its GPUs, main memory, disk."""
