@@ -109,8 +109,8 @@ class Training:
 
     @property
     def is_flash(self) -> bool:
-        """Whether attention is flash-attn's."""
-        return self.attention.startswith("flash_attention")
+        """Whether attention is flash-attn's, or a kernel of it from the hub."""
+        return "flash" in self.attention
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ for a configuration that says nothing.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 
@@ -21,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipe.holderpo.config_folder import config_dir
 from recipe.holderpo.run.environment import run_environment, set_environment
+from recipe.holderpo.run.ray_settings import address_to_join
 
 _RETRY_SECONDS = 2.0
 # What Ray says where no process of that cluster runs on this machine.
@@ -31,12 +31,12 @@ _NO_NODE_HERE = "No node info found"
 def main(config: DictConfig) -> None:
     """Connect, wait, compare; exits with 1 if something is missing, 2 on a bad configuration."""
     problems = _configuration_problems(config)
-    address = os.environ.get("RAY_ADDRESS") or config.ray_kwargs.ray_init.get("address")
-    if not problems and not address:
+    address = address_to_join(config)
+    if not problems and address is None:
         problems = [
             "RAY_ADDRESS: not set; give that of the Ray cluster, host:port, or auto on its head"
         ]
-    if problems:
+    if problems or address is None:
         print("\n".join(f"preflight: {problem}" for problem in problems), file=sys.stderr)
         sys.exit(2)
     set_environment(config)
@@ -53,6 +53,7 @@ def main(config: DictConfig) -> None:
 
 def _configuration_problems(config: DictConfig) -> list[str]:
     """What would keep the nodes from being counted; the run itself checks the rest."""
+    from recipe.holderpo.checks.from_machine import take_from_machine
     from recipe.holderpo.checks.kinds import kind_problems
     from recipe.holderpo.checks.settings import DEVICES
 
@@ -62,6 +63,7 @@ def _configuration_problems(config: DictConfig) -> list[str]:
         OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         return [f"{error.full_key or 'configuration'}: {error}".splitlines()[0]]
+    take_from_machine(config, on_cluster=True)
     return list(kind_problems(config))
 
 

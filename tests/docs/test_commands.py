@@ -15,7 +15,7 @@ from tests.recipe.launching import run_launcher, write_python
 
 # Programs of others, and of the shell.
 OTHERS = ("export", "pip", ".venv/bin/ray", ".venv/bin/pre-commit", ".venv/bin/ruff")
-OTHERS += (".venv/bin/mypy", "docker", "uv")
+OTHERS += (".venv/bin/mypy", "uv", "docker")
 # They take a configuration and its overrides, for a run somewhere else.
 ELSEWHERE = ("scripts/train_slurm.sh", "scripts/train_ray.sh")
 WITHOUT_OPTIONS = ("holderpo.metrics",)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from recipe.holderpo import preflight
+from recipe.holderpo.checks.from_machine import reserved_cpus
 from recipe.holderpo.run import cluster
 from tests.recipe.composing import composed
 
@@ -145,3 +146,26 @@ def test_the_status_says_whether_anything_is_missing(problems, how, monkeypatch,
     status, said, errors = ended(composed("demo", overrides), capsys)
     assert (status, said, addresses) == (bool(problems), ["nodes      a"], ["head:1"])
     assert errors == [f"preflight: {line}" for line in problems]
+
+
+def test_what_a_run_leaves_to_the_machine_is_counted_as_the_run_will(monkeypatch, capsys):
+    counted = []
+    monkeypatch.setenv("RAY_ADDRESS", "head:1")
+    monkeypatch.setattr(preflight, "connect", lambda config, address: None)
+    monkeypatch.setattr(
+        cluster, "check_cluster", lambda config, say: counted.append(reserved_cpus(config))
+    )
+    assert ended(composed("demo", ["device=cuda"]), capsys) == (0, [], [])
+    # 3 for the device, 8 storage processes and 1 for their controller.
+    assert counted == [(1, 8, 12)]
+
+
+def test_the_address_is_the_one_that_the_run_will_take(monkeypatch, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", "head:1")
+    addresses = []
+    monkeypatch.setattr(preflight, "connect", lambda config, address: addresses.append(address))
+    monkeypatch.setattr(cluster, "check_cluster", lambda config, say: None)
+    given = ["+ray_kwargs.ray_init.address=other:1"]
+    assert ended(composed("demo", given), capsys)[0] == 0
+    assert addresses == ["other:1"]
+    assert ended(composed("demo", ["+ray_kwargs.ray_init.address=local"]), capsys)[0] == 2

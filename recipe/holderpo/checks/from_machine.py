@@ -20,11 +20,11 @@ from recipe.holderpo.checks import this_machine
 from recipe.holderpo.checks.attention import (
     ATTENTION,
     SDPA,
-    cost_of_sdpa,
     default_attention,
     types_in_float32,
 )
 from recipe.holderpo.checks.defaults import changed_settings
+from recipe.holderpo.checks.sdpa_cost import cost_of_sdpa, setting_of_its_size
 from recipe.holderpo.checks.this_machine import Machine
 
 STORAGE_UNITS = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
@@ -100,14 +100,13 @@ class FromMachine:
             )
         if ATTENTION not in self.names or OmegaConf.select(config, ATTENTION) != SDPA:
             return
-        cost, field = cost_of_sdpa(config)
         because, fix = "flash-attn is not installed here", "install it (README, Train on GPUs), or"
         if fields := list(types_in_float32(config)):
             because = f"flash-attn computes in 16 bits, and {fields[0]} asks for float32"
             fix = "give bf16 there, or"
         yield (
-            f"{ATTENTION} is '{SDPA}', because {because}: attention goes {cost} "
-            f"({fix} lower {field})"
+            f"{ATTENTION} is '{SDPA}', because {because}: attention goes "
+            f"{cost_of_sdpa(config)} ({fix} lower {setting_of_its_size(config)})"
         )
 
 

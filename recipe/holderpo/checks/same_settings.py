@@ -20,10 +20,10 @@ NOT_COMPARED = (
     *("max_failed_prompts", "no_progress_seconds", "stop_after_skipped_rounds"),
     "wait_for_nodes_seconds",
     *("check", "prepared_by", "ray_kwargs", "report", "resume_with", "rollout_poll_seconds"),
-    "gpu_memory_gib",
     # How many processes do the work, which may follow from the machine.
     *("actor_rollout_ref.rollout.agent.num_workers", "reward.num_workers"),
     "transfer_queue.backend.SimpleStorage.num_data_storage_units",
+    "gpu_memory_gib",
     *("global_profiler", "run_dir", "trainer.checkpoint_callback_class"),
     *("trainer.default_hdfs_dir", "trainer.default_local_dir", "trainer.del_local_ckpt_after_load"),
     *("trainer.esi_redundant_time", "trainer.experiment_name", "trainer.log_val_generations"),
@@ -101,12 +101,12 @@ def compare(then: DictConfig, now: DictConfig, defaults: DictConfig) -> Comparis
         # As it is written into the run's folder.
         leave_out(now)
     found, new = [], []
-    ignored: tuple[str, ...] = (*NOT_COMPARED, *_REMOVED)
+    ignored: tuple[str, ...] = NOT_COMPARED
     if not any(OmegaConf.select(one, f"{_REWARD_MODEL}.enable") for one in (then, now)):
-        ignored = (*ignored, _REWARD_MODEL)
+        ignored = (*NOT_COMPARED, _REWARD_MODEL)
     raw = _tree(now)
     for name, old, value in _different(_tree(then), raw, _resolved(then), _resolved(now)):
-        if is_named(name, ignored):
+        if is_named(name, ignored + _REMOVED):
             continue
         if name == ATTENTION and _attention(old) == _attention(value):
             continue

@@ -2,7 +2,9 @@
 
 import pytest
 
+from recipe.holderpo.checks.from_machine import fill_in
 from recipe.holderpo.checks.settings import ConfigError, check_config
+from recipe.holderpo.checks.this_machine import Machine
 from tests.recipe.composing import composed
 
 ACTOR = "actor_rollout_ref.actor"
@@ -16,6 +18,13 @@ FOUR_GPUS = (
     f"device=cuda trainer.n_gpus_per_node=4 {ACTOR}.ppo_micro_batch_size_per_gpu=16 "
     f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu=64"
 )
+
+
+def on_cluster(name, overrides=()):
+    """A configuration with verl's own numbers where it leaves them to the machine."""
+    config = composed(name, overrides)
+    fill_in(config, Machine(num_cpus=1, num_gpus=0), on_cluster=True)
+    return config
 
 
 def refusals(data, overrides, name="demo"):

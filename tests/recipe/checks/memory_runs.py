@@ -7,8 +7,7 @@ import pytest
 from holderpo.memory.sizes import GIB
 from recipe.holderpo.checks import machine_memory
 from recipe.holderpo.checks.memory import plan_memory
-from tests.recipe.checks.checking import ACTOR, MODEL
-from tests.recipe.composing import composed
+from tests.recipe.checks.checking import ACTOR, MODEL, on_cluster
 
 # Their published config.json, as far as it matters here.
 CONFIGS = {
@@ -53,7 +52,7 @@ def of(tmp_path):
         folder = tmp_path / model
         folder.mkdir(exist_ok=True)
         (folder / "config.json").write_text(json.dumps(CONFIGS[model]))
-        return composed(name, [f"{MODEL}.path={folder}", *overrides.split()])
+        return on_cluster(name, [f"{MODEL}.path={folder}", *overrides.split()])
 
     return make
 

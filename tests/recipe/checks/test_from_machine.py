@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 from recipe.holderpo.checks import this_machine
 from recipe.holderpo.checks.attention import ATTENTION, FLASH_2, SDPA
 from recipe.holderpo.checks.from_machine import RAY_CPUS, STORAGE_UNITS, fill_in
+from recipe.holderpo.checks.sdpa_cost import cost_of_sdpa
 from recipe.holderpo.checks.settings import check_config
 from recipe.holderpo.checks.this_machine import Machine
 from tests.recipe.checks.checking import ACTOR, ENGINE, MODEL, ROLLOUT
@@ -174,16 +175,24 @@ def test_the_want_of_flash_attention_is_said_with_its_cost(existing, monkeypatch
         "tokens, more for shorter ones, and a mask of 5 MB (install it (README, Train on GPUs), "
         f"or lower {ACTOR}.ppo_micro_batch_size_per_gpu)"
     )
-    by_tokens = [f"{ACTOR}.use_dynamic_bsz=true", f"{ACTOR}.ppo_max_token_len_per_gpu=16384"]
+    by_tokens = [f"{ACTOR}.use_dynamic_bsz=true", f"{ACTOR}.ppo_max_token_len_per_gpu=360"]
     warning = said(*by_tokens)
-    assert "up to 16,384 tokens, 910 times its arithmetic" in warning
-    assert "a mask of 268 MB" in warning
+    assert "up to 360 tokens, 20 times its arithmetic" in warning
     assert warning.endswith(f"or lower {ACTOR}.ppo_max_token_len_per_gpu)")
     assert "attention goes over micro-batches of up to 36 tokens (" in said(
         f"{ACTOR}.ppo_micro_batch_size_per_gpu=1"
     )
     padded = said(f"{MODEL}.use_remove_padding=false")
     assert "attention goes over rows padded to the longest one" in padded
+
+
+def test_the_mask_of_a_large_pack_is_told():
+    given = [f"{ACTOR}.use_dynamic_bsz=true", f"{ACTOR}.ppo_max_token_len_per_gpu=16384"]
+    config = composed("demo", ["device=cuda", "data.max_response_length=1006", *given])
+    assert cost_of_sdpa(config) == (
+        "over whole micro-batches of up to 16,384 tokens, 32 times its arithmetic for rows of "
+        "1,024 tokens, more for shorter ones, and a mask of 268 MB"
+    )
 
 
 def test_float32_is_named_as_the_reason_where_flash_attention_is_there(existing, monkeypatch):

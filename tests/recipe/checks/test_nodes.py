@@ -13,7 +13,7 @@ from recipe.holderpo.checks.nodes import (
     packages,
     shared_paths,
 )
-from tests.recipe.checks.checking import MODEL
+from tests.recipe.checks.checking import MODEL, on_cluster
 from tests.recipe.composing import composed
 
 
@@ -30,7 +30,7 @@ def node(name, gpus, cpus=64.0, alive=True):
 
 def on(nnodes, devices, *more):
     overrides = [f"trainer.nnodes={nnodes}", f"trainer.n_gpus_per_node={devices}"]
-    return composed("demo", ["device=cuda", *overrides, *more])
+    return on_cluster("demo", ["device=cuda", *overrides, *more])
 
 
 def all_free(*nodes):

@@ -7,9 +7,9 @@ import pytest
 
 from recipe.holderpo.run import cluster
 from recipe.holderpo.run.cluster import ClusterError, check_cluster, wait_for_nodes
+from tests.recipe.checks.checking import on_cluster
 from tests.recipe.checks.test_node_reports import report
 from tests.recipe.checks.test_nodes import all_free, node, on
-from tests.recipe.composing import composed
 
 
 class FakeRay:
@@ -130,6 +130,8 @@ def test_nodes_on_which_ray_puts_nothing_are_not_asked(monkeypatch, clock):
 def test_data_that_other_nodes_do_not_see_are_said_and_the_run_goes_on(
     monkeypatch, clock, tmp_path
 ):
+    # Where the demo's own data are not.
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "t.parquet").touch()
     config, asked = on(2, 4, f"data.train_files={tmp_path}/t.parquet"), []
     answers = {"b": report(missing=[f"{tmp_path}/t.parquet"])}
@@ -147,7 +149,7 @@ def test_what_plays_games_is_compared_where_games_are_played(monkeypatch, clock)
         monkeypatch,
         {},
         asked.append,
-        config=composed("alfworld_qwen25_1_5b", ["trainer.n_gpus_per_node=4"]),
+        config=on_cluster("alfworld_qwen25_1_5b", ["trainer.n_gpus_per_node=4"]),
     )
     assert asked[0][2] == ("alfworld", "textworld", "fast-downward-textworld")
 

@@ -85,6 +85,7 @@ def test_ranks_on_other_nodes_write_checkpoints_into_the_runs_folder(how, start,
         os.environ["RAY_ADDRESS"] = "head:6379"
     _, settings = start(config)
     assert config.trainer.default_local_dir == f"{tmp_path}/{config.run_dir}/checkpoints"
+    assert settings["address"] == ("auto" if how == "setting" else "head:6379")
     assert "num_cpus" not in settings
 
 
@@ -93,4 +94,5 @@ def test_a_ray_of_the_runs_own_gets_its_settings(overrides, start):
     config = composed("demo", overrides)
     _, settings = start(config)
     assert config.trainer.default_local_dir == f"{config.run_dir}/checkpoints"
-    assert settings["num_cpus"] == 32
+    assert (settings["address"], settings["num_cpus"]) == ("local", 32)
+    assert settings["runtime_env"]["env_vars"]["TRANSFER_QUEUE_ENABLE"] == "1"

@@ -1,13 +1,9 @@
 """Which Ray instance a run uses, and what reaches ray.init."""
 
-import os
-
 import pytest
-import ray
 from omegaconf import OmegaConf
 from ray._private import services
 
-from recipe.holderpo.checks.from_machine import RAY_CPUS
 from recipe.holderpo.run.ray_settings import OF_A_NEW_RAY, address_to_join, init_settings
 from tests.recipe.composing import composed
 
@@ -84,32 +80,3 @@ def test_the_user_s_own_entries_of_the_environment_come_last(variable):
     told = init_settings(run(runtime_env={"env_vars": {"B": "2"}}), runtime_env)
     assert told["runtime_env"]["env_vars"] == {"A": "1", "B": "2"}
     assert runtime_env == {"env_vars": {"A": "1", "B": "1"}}
-
-
-class StoppedError(Exception):
-    """Where Ray would start."""
-
-
-def test_the_launch_tells_ray_so(variable, monkeypatch, tmp_path):
-    from recipe.holderpo.run import launch
-
-    told = {}
-
-    def init(**settings):
-        told.update(settings)
-        raise StoppedError
-
-    variable(None)
-    monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setitem(os.environ, "TRANSFER_QUEUE_ENABLE", "0")
-
-    class Quiet:
-        def phase(self, *words):
-            pass
-
-    config = run()
-    config.run_dir = str(tmp_path)
-    with pytest.raises(StoppedError):
-        launch._train(config, Quiet(), None, None, None)
-    assert (told["address"], told["num_cpus"]) == ("local", OmegaConf.select(config, RAY_CPUS))
-    assert told["runtime_env"]["env_vars"]["TRANSFER_QUEUE_ENABLE"] == "1"
