@@ -2,7 +2,9 @@
 
     python -m recipe.holderpo.export <run, checkpoints, global_step_N or actor folder> <out>
 
-verl's merger writes weights in bfloat16, the precision in which a GPU run's rollouts use them.
+verl's merger writes weights in bfloat16, the precision in which a GPU run's rollouts use them. All
+else is as the checkpoint keeps it: tokenizer, chat template, generation settings with all their end
+tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from recipe.holderpo.checks.checkpoints import TRACKER, checkpoints_in, read_tracker
 
@@ -24,6 +29,10 @@ FSDP_CONFIG = "fsdp_config.json"
 # actor.checkpoint.save_contents has hf_model.
 HUGGINGFACE = "huggingface"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+# What a run notes its settings in, and of a model how it ends and how it is spoken to.
+_RUN_CONFIG = "config.yaml"
+_GENERATION, _TEMPLATE = "generation_config.json", "chat_template.jinja"
 
 
 class ExportError(RuntimeError):
@@ -109,11 +118,53 @@ def checkpoint_problems(actor: Path) -> list[str]:
         return [f"{actor / FSDP_CONFIG}: broken ({error!r}); the checkpoint cannot be exported"]
     needed = [f"model_world_size_{world_size}_rank_{rank}.pt" for rank in range(world_size)]
     needed.append(f"{HUGGINGFACE}/config.json")
-    return [
+    problems = [
         f"{actor / name}: not there; the checkpoint is incomplete, name another"
         for name in needed
         if not (actor / name).exists()
     ]
+    return problems or _lost_files(actor / HUGGINGFACE, _trained_model(actor))
+
+
+def _lost_files(folder: Path, model: Path | None) -> list[str]:
+    """What the model that was trained has beside its weights, and a checkpoint's folder has not."""
+    if not any((folder / name).exists() for name in _TOKENIZERS):
+        names = ", ".join(_TOKENIZERS)
+        return [f"{folder}: no tokenizer ({names}); copy that of the model there"]
+    if model is None:
+        return []
+    lost = []
+    if (model / _GENERATION).exists() and not (folder / _GENERATION).exists():
+        lost.append(_GENERATION)
+    if _has_template(model) and not _has_template(folder):
+        lost.append(_TEMPLATE if (model / _TEMPLATE).exists() else "tokenizer_config.json")
+    return [f"{folder / name}: lost; copy it there from {model}" for name in lost]
+
+
+def _has_template(folder: Path) -> bool:
+    config = folder / "tokenizer_config.json"
+    named = config.exists() and "chat_template" in json.loads(config.read_text())
+    return named or (folder / _TEMPLATE).exists()
+
+
+def _trained_model(actor: Path) -> Path | None:
+    """Folder of the model that the run began with, or in the hub's cache; None: unknown."""
+    config = actor.parent.parent.parent / _RUN_CONFIG
+    try:
+        settings: Any = yaml.safe_load(config.read_text())
+        name = str(settings["actor_rollout_ref"]["model"]["path"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def export(actor: Path, out: Path) -> None:
@@ -135,12 +186,26 @@ def export(actor: Path, out: Path) -> None:
         if run.returncode != 0 or not has_weights(Path(unfinished)):
             said = "\n".join(run.stdout.splitlines()[-15:])
             raise ExportError(f"{actor}: verl.model_merger failed, status {run.returncode}\n{said}")
+        for file in _beside_weights(actor / HUGGINGFACE):
+            shutil.copy2(file, Path(unfinished) / file.name)
         # An index comes last: with it the weights are complete.
         files = sorted(Path(unfinished).iterdir(), key=lambda file: ".index." in file.name)
         for file in files:
             if file.is_dir():
                 shutil.rmtree(out / file.name, ignore_errors=True)
             os.replace(file, out / file.name)
+
+
+def _beside_weights(folder: Path) -> list[Path]:
+    """Files of a checkpoint that are right as they are; the merger's config.json names bfloat16."""
+    weights = tuple(Path(name).suffix for name in _WEIGHTS)
+    return [
+        file
+        for file in sorted(folder.glob("*"))
+        if file.is_file()
+        and file.name != "config.json"
+        and not file.name.endswith((*weights, ".index.json"))
+    ]
 
 
 def main(command_line: Sequence[str] | None = None) -> int:

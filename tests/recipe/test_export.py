@@ -39,9 +39,11 @@ def test_a_run_its_checkpoints_and_a_step_lead_to_the_actor(checkpoint, part):
     assert (found.path, found.actor) == (str(actor / "huggingface"), actor)
 
 
-def test_exporting_merges_the_shards(checkpoint, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def merger(monkeypatch):
+    """verl's merger in this process, which may have imported verl already."""
+
     def run_here(command, **_):
-        """verl's merger in this process, which may have imported verl already."""
         interpreter, option, module, *arguments = command
         assert (interpreter, option) == (sys.executable, "-m")
         monkeypatch.setattr(sys, "argv", [module, *arguments])
@@ -49,6 +51,9 @@ def test_exporting_merges_the_shards(checkpoint, tmp_path, capsys, monkeypatch):
         return subprocess.CompletedProcess(command, 0, stdout="")
 
     monkeypatch.setattr(export.subprocess, "run", run_here)
+
+
+def test_exporting_merges_the_shards(checkpoint, tmp_path, capsys, merger):
     out = tmp_path / "exported"
     assert export.main([str(checkpoint), str(out)]) == 0
     actor = export.find_actor(checkpoint)
@@ -64,6 +69,59 @@ def test_exporting_merges_the_shards(checkpoint, tmp_path, capsys, monkeypatch):
     assert locate_model(str(out), None).actor is None
     assert export.main([str(checkpoint), str(out)]) == 2
     assert "has a model already" in capsys.readouterr().err
+
+
+def test_all_but_the_weights_is_as_the_checkpoint_keeps_it(checkpoint, tmp_path, merger):
+    actor = export.find_actor(checkpoint)
+    kept = actor / "huggingface"
+    given = {
+        "generation_config.json": '{"eos_token_id": [3, 2], "own": 1}',
+        "chat_template.jinja": "{{ messages }}",
+        "modeling_own.py": "# code",
+    }
+    before = {name: (kept / name).read_text() for name in given if (kept / name).exists()}
+    for name, text in given.items():
+        (kept / name).write_text(text)
+    try:
+        export.export(actor, tmp_path / "out")
+    finally:
+        for name in given:
+            (kept / name).unlink()
+        for name, text in before.items():
+            (kept / name).write_text(text)
+    for name, text in given.items():
+        assert (tmp_path / "out" / name).read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("generation_config.json", "{}"),
+        ("chat_template.jinja", "{{ messages }}"),
+        ("tokenizer_config.json", '{"chat_template": "{{ messages }}"}'),
+    ],
+)
+def test_a_checkpoint_that_lost_a_file_of_its_model_is_refused(name, content, tmp_path):
+    model, run_folder = tmp_path / "model", tmp_path / "run"
+    actor = run_folder / "checkpoints" / "global_step_3" / "actor"
+    (actor / "huggingface").mkdir(parents=True)
+    model.mkdir()
+    (model / name).write_text(content)
+    (actor / "fsdp_config.json").write_text('{"world_size": 1}')
+    for needed in ("model_world_size_1_rank_0.pt", "huggingface/config.json"):
+        (actor / needed).write_text("{}")
+    (no_tokenizer,) = export.checkpoint_problems(actor)
+    assert no_tokenizer.startswith(f"{actor}/huggingface: no tokenizer (tokenizer.json, ")
+    (actor / "huggingface" / "tokenizer.json").write_text("{}")
+    assert export.checkpoint_problems(actor) == []
+    (run_folder / "config.yaml").write_text(f"actor_rollout_ref: {{model: {{path: {model}}}}}")
+    assert export.checkpoint_problems(actor) == [
+        f"{actor}/huggingface/{name}: lost; copy it there from {model}"
+    ]
+    (actor / "huggingface" / name).write_text(content)
+    assert export.checkpoint_problems(actor) == []
+    (run_folder / "config.yaml").write_text("actor_rollout_ref: {model: {path: not/there/at/all}}")
+    assert export.checkpoint_problems(actor) == []
 
 
 def test_weights_older_than_the_shards_are_exported_again(tmp_path):
