@@ -1,10 +1,12 @@
 """A checkpoint of a run as a Hugging Face folder, by verl's own merger.
 
     python -m recipe.holderpo.export <run, checkpoints, global_step_N or actor folder> <out>
+    python -m recipe.holderpo.export <the same> <out> --adapter
 
 verl's merger writes weights in bfloat16, the precision in which a GPU run's rollouts use them. All
 else is as the checkpoint keeps it: tokenizer, chat template, generation settings with all their end
-tokens.
+tokens. Of a run with adapters (LoRA) the merged model is written (lora_merger.py), or the adapter
+alone, as PEFT reads it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ import yaml
 from recipe.holderpo.checks.checkpoints import TRACKER, checkpoints_in, read_tracker
 
 FSDP_CONFIG = "fsdp_config.json"
+# verl's note of the rank and alpha of adapters.
+LORA_META = "lora_train_meta.json"
+ADAPTER_CONFIG = "adapter_config.json"
+# Where verl's merger leaves adapters that it has not merged.
+UNMERGED = "lora_adapter"
 # Beside the shards, where verl keeps tokenizer and configuration, and the weights if
 # actor.checkpoint.save_contents has hf_model.
 HUGGINGFACE = "huggingface"
@@ -167,12 +174,13 @@ def _trained_model(actor: Path) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
-def export(actor: Path, out: Path) -> None:
+def export(actor: Path, out: Path, *, adapter: bool = False) -> None:
     """Merge the shards into a Hugging Face folder with tokenizer; nothing is left after a failure.
 
     Args:
         actor: complete folder, of any number of FSDP ranks.
         out: made if needed; its other files are kept.
+        adapter: of a run with adapters, write these alone, as PEFT reads them.
 
     Raises:
         ExportError: with the end of what the merger says.
@@ -180,16 +188,27 @@ def export(actor: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     # In the same file system, so that the files are moved in one go each.
     with tempfile.TemporaryDirectory(prefix=".export_", dir=out) as unfinished:
-        command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
-        command += ["--local_dir", str(actor), "--target_dir", unfinished]
+        command = [sys.executable, "-m"]
+        if (actor / LORA_META).exists():
+            command += ["recipe.holderpo.lora_merger", str(actor), unfinished]
+            command += ["--adapter"] * adapter
+        else:
+            command += ["verl.model_merger", "merge", "--backend", "fsdp"]
+            command += ["--local_dir", str(actor), "--target_dir", unfinished]
         run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if run.returncode != 0 or not has_weights(Path(unfinished)):
+        written = Path(unfinished)
+        is_there = (written / ADAPTER_CONFIG).exists() if adapter else has_weights(written)
+        if run.returncode != 0 or not is_there:
             said = "\n".join(run.stdout.splitlines()[-15:])
-            raise ExportError(f"{actor}: verl.model_merger failed, status {run.returncode}\n{said}")
-        for file in _beside_weights(actor / HUGGINGFACE):
-            shutil.copy2(file, Path(unfinished) / file.name)
+            raise ExportError(f"{actor}: {command[2]} failed, status {run.returncode}\n{said}")
+        if (written / UNMERGED).exists():
+            raise ExportError(
+                f"{actor}: has adapters, and no {LORA_META} with their alpha; name another"
+            )
+        for file in () if adapter else _beside_weights(actor / HUGGINGFACE):
+            shutil.copy2(file, written / file.name)
         # An index comes last: with it the weights are complete.
-        files = sorted(Path(unfinished).iterdir(), key=lambda file: ".index." in file.name)
+        files = sorted(written.iterdir(), key=lambda file: ".index." in file.name)
         for file in files:
             if file.is_dir():
                 shutil.rmtree(out / file.name, ignore_errors=True)
@@ -216,6 +235,9 @@ def main(command_line: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("checkpoint", type=Path, help="run, checkpoints, global_step_N or actor")
     parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument(
+        "--adapter", action="store_true", help="the adapter alone, as PEFT reads it"
+    )
     arguments = parser.parse_args(command_line)
     try:
         actor = find_actor(arguments.checkpoint)
@@ -225,7 +247,11 @@ def main(command_line: Sequence[str] | None = None) -> int:
             raise ValueError(f"{arguments.out}: has a model already; give another folder")
         if problems := checkpoint_problems(actor):
             raise ValueError("\n".join(problems))
-        export(actor, arguments.out)
+        if arguments.adapter and not (actor / LORA_META).exists():
+            raise ValueError(f"--adapter: {actor} has none; leave it out")
+        if (arguments.out / ADAPTER_CONFIG).exists():
+            raise ValueError(f"{arguments.out}: has an adapter already; give another folder")
+        export(actor, arguments.out, adapter=arguments.adapter)
     except ValueError as error:
         print(f"export: {error}", file=sys.stderr)
         return 2

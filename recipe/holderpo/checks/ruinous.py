@@ -38,14 +38,26 @@ def _differs_from(field: str) -> Callable[[Any, DictConfig], bool]:
     return lambda value, config: bool(value != OmegaConf.select(config, field))
 
 
-_NO_LORA = (
-    "adapters are not supported: vLLM would answer with, and the export hold, the untrained "
-    "weights; "
-)
+def _are_not_merged(value: Any, config: DictConfig) -> bool:
+    return bool(value) and not config.actor_rollout_ref.model.lora.merge
+
+
 RUINOUS = (
-    Ruinous(f"{MODEL}.lora_rank", _is_set, f"{_NO_LORA}give 0"),
-    Ruinous(f"{MODEL}.lora.rank", _is_set, f"{_NO_LORA}give 0"),
-    Ruinous(f"{MODEL}.lora_adapter_path", _is_set, f"{_NO_LORA}give null"),
+    Ruinous(
+        f"{MODEL}.lora_rank",
+        _are_not_merged,
+        f"adapters reach vLLM merged into the weights here: set {MODEL}.lora.merge=true",
+    ),
+    Ruinous(
+        f"{MODEL}.lora.rank",
+        _is_set,
+        f"it is Megatron's, and changes vLLM alone: set {MODEL}.lora_rank",
+    ),
+    Ruinous(
+        f"{MODEL}.lora_adapter_path",
+        _is_set,
+        "a run does not go on from an adapter: merge it into the model, and give null",
+    ),
     Ruinous(
         "model_engine",
         _is_not("dp"),

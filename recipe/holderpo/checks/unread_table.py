@@ -58,6 +58,12 @@ _LOSS = f"{ACTOR}.policy_loss"
 _OPTIM = f"{ACTOR}.optim"
 _ENGINE = f"{ACTOR}.fsdp_config"
 _LOSS_MODE = f"{_LOSS}.loss_mode"
+# Of model.lora; rank is refused.
+_OF_MEGATRON = (
+    *("type", "alpha", "dropout", "target_modules", "exclude_modules", "dropout_position"),
+    *("lora_A_init_method", "lora_B_init_method", "a2a_experimental", "dtype", "adapter_path"),
+    *("freeze_vision_model", "freeze_vision_projection", "freeze_language_model"),
+)
 UNREAD = (
     # The actor.
     Unread(
@@ -196,10 +202,14 @@ UNREAD = (
             f"{MODEL}.lora_alpha",
             f"{MODEL}.target_modules",
             f"{MODEL}.exclude_modules",
-            f"{MODEL}.lora.",
-            f"{ROLLOUT}.layered_summon",
+            f"{MODEL}.lora.merge",
         ),
-        "it belongs to adapters, which are not supported",
+        f"it belongs to adapters (set {MODEL}.lora_rank)",
+        unless=_is_on(f"{MODEL}.lora_rank"),
+    ),
+    Unread(
+        (*(f"{MODEL}.lora.{name}" for name in _OF_MEGATRON), f"{ROLLOUT}.layered_summon"),
+        "it belongs to Megatron, or to adapters that are sent to vLLM by themselves",
     ),
     Unread(
         (f"{MODEL}.fused_kernel_options.",),
