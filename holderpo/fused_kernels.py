@@ -2,7 +2,7 @@
 
 Each response is one row. The forward kernel reads a row once and keeps running sums, so that the
 power mean, the clip and the loss of a row come out of a single pass; what the backward kernel
-needs of it are four numbers. Imported only where a fused surrogate is computed.
+needs of it are five numbers. Imported only where a fused surrogate is computed.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from typing import Any
 
 import yaml
 
+from holderpo.studies.run_files import CONFIG_FILE, METRICS_FILE
 from recipe.holderpo.checks.checkpoints import TRACKER, checkpoints_in, read_tracker
 
 FSDP_CONFIG = "fsdp_config.json"
@@ -37,8 +38,7 @@ UNMERGED = "lora_adapter"
 HUGGINGFACE = "huggingface"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-# What a run notes its settings in, and of a model how it ends and how it is spoken to.
-_RUN_CONFIG = "config.yaml"
+# Of a model how it ends and how it is spoken to.
 _GENERATION, _TEMPLATE = "generation_config.json", "chat_template.jinja"
 
 
@@ -75,7 +75,7 @@ def find_actor(path: Path) -> Path | None:
             raise ValueError(
                 f"{checkpoints}: no {TRACKER} says which is the last; name one: {names}"
             )
-    if (path / "metrics.jsonl").exists():
+    if (path / METRICS_FILE).exists():
         raise ValueError(f"{path}: a run without a checkpoint (trainer.save_freq); name another")
     return None
 
@@ -156,7 +156,7 @@ def _has_template(folder: Path) -> bool:
 
 def _trained_model(actor: Path) -> Path | None:
     """Folder of the model that the run began with, or in the hub's cache; None: unknown."""
-    config = actor.parent.parent.parent / _RUN_CONFIG
+    config = actor.parent.parent.parent / CONFIG_FILE
     try:
         settings: Any = yaml.safe_load(config.read_text())
         name = str(settings["actor_rollout_ref"]["model"]["path"])
