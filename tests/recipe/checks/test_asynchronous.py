@@ -66,11 +66,8 @@ def test_the_plan_says_how_far_rollouts_are_ahead(data):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (
-            f"{LOG_PROBS[:-4]}false",
-            "without actor_rollout_ref.rollout.calculate_log_probs: how far",
-        ),
-        (LOG_PROBS, "without algorithm.rollout_correction.rollout_is: responses of older"),
+        (f"{LOG_PROBS}=false", f"without {LOG_PROBS}: how far"),
+        ("", "without algorithm.rollout_correction.rollout_is: responses of older"),
         (CORRECTED, None),
     ],
 )
