@@ -34,22 +34,25 @@ WARM_START = WarmStartSettings()
 BUCKETS = {"heldout": (0,), "train": (1, 2), "warm_start": tuple(range(3, 10))}
 
 
-def draw_problems(split: str, count: int, rng: np.random.Generator) -> np.ndarray:
+def draw_problems(
+    split: str, count: int, rng: np.random.Generator, num_columns: int = NUM_COLUMNS
+) -> np.ndarray:
     """Draw problems of one split, uniformly.
 
     Args:
         split: a key of ``BUCKETS``.
         count: how many.
         rng: source of randomness.
+        num_columns: of each problem.
 
     Returns:
-        (count, NUM_COLUMNS, 2) int64 digits, lowest column first.
+        (count, num_columns, 2) int64 digits, lowest column first.
     """
     wanted = np.array(BUCKETS[split])
     drawn: list[np.ndarray] = []
     num_drawn = 0
     while num_drawn < count:
-        digits = rng.integers(0, 10, size=(2 * count + 64, NUM_COLUMNS, 2))
+        digits = rng.integers(0, 10, size=(2 * count + 64, num_columns, 2))
         kept = digits[np.isin(_bucket(digits), wanted)]
         drawn.append(kept)
         num_drawn += len(kept)
@@ -57,9 +60,13 @@ def draw_problems(split: str, count: int, rng: np.random.Generator) -> np.ndarra
 
 
 def _bucket(digits: np.ndarray) -> np.ndarray:
-    """Hash bucket (0 to 9) of each problem: the finalizer of splitmix64 on its twelve digits."""
-    powers = 10 ** np.arange(2 * NUM_COLUMNS, dtype=np.uint64)
-    key = (digits.reshape(len(digits), -1).astype(np.uint64) * powers).sum(-1, dtype=np.uint64)
+    """Hash bucket (0 to 9) of each problem: the finalizer of splitmix64 on its digits.
+
+    Powers of 10 are taken modulo 2^64, so that only the first 64 digits decide.
+    """
+    flat = digits.reshape(len(digits), -1).astype(np.uint64)
+    powers = np.uint64(10) ** np.arange(flat.shape[1], dtype=np.uint64)
+    key = (flat * powers).sum(-1, dtype=np.uint64)
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((key ^ (key >> np.uint64(31))) % np.uint64(10)).astype(np.int64)
@@ -71,16 +78,16 @@ def add_columns(
     """Sum each column with the carry of the one before.
 
     Args:
-        digits: (N, NUM_COLUMNS, 2).
+        digits: (N, columns, 2).
         forget_carry: probability of losing an outgoing carry.
         rng: needed where ``forget_carry`` is above 0.
 
     Returns:
-        (N, NUM_COLUMNS) int64 sums, 0 to 19.
+        (N, columns) int64 sums, 0 to 19.
     """
     sums = np.zeros(digits.shape[:2], dtype=np.int64)
     carry = np.zeros(len(digits), dtype=np.int64)
-    for column in range(NUM_COLUMNS):
+    for column in range(digits.shape[1]):
         sums[:, column] = digits[:, column].sum(-1) + carry
         carry = sums[:, column] // 10
         if forget_carry > 0:
@@ -90,12 +97,12 @@ def add_columns(
 
 
 def prompt_text(digits: np.ndarray) -> str:
-    """``79 48 35 12 60 05=`` for one problem (NUM_COLUMNS, 2)."""
+    """``79 48 35 12 60 05=`` for one problem (columns, 2)."""
     return " ".join(f"{a}{b}" for a, b in digits) + "="
 
 
 def answer_text(sums: np.ndarray) -> str:
-    """``16 13 09 03 06 05`` for one answer (NUM_COLUMNS,)."""
+    """``16 13 09 03 06 05`` for one answer (columns,)."""
     return " ".join(f"{value:02d}" for value in sums)
 
 
@@ -104,26 +111,45 @@ def teacher() -> Teacher:
     return Teacher(ascii_tokenizer(), demonstrations)
 
 
-def demonstrations(batch_size: int, rng: np.random.Generator) -> Batch:
+def demonstrations(
+    batch_size: int,
+    rng: np.random.Generator,
+    num_columns: int = NUM_COLUMNS,
+    forget_carry: float = FORGET_CARRY,
+) -> Batch:
     """Problems of the warm start with the careless teacher's answers.
 
     Args:
         batch_size: how many.
         rng: source of randomness.
+        num_columns: of each problem.
+        forget_carry: probability of losing an outgoing carry.
 
     Returns:
         Prompt, answer and end token of each.
     """
-    digits = draw_problems("warm_start", batch_size, rng)
-    sums = add_columns(digits, forget_carry=FORGET_CARRY, rng=rng)
-    texts = [
-        prompt_text(problem) + answer_text(answer)
-        for problem, answer in zip(digits, sums, strict=True)
-    ]
-    tokens = torch.tensor([[*text.encode("ascii"), END_ID] for text in texts])
+    digits = draw_problems("warm_start", batch_size, rng, num_columns)
+    sums = add_columns(digits, forget_carry=forget_carry, rng=rng)
+    prompts, answers = tokens_of(digits, sums)
+    tokens = torch.cat([prompts, answers], 1)
     is_answer = torch.zeros_like(tokens, dtype=torch.bool)
-    is_answer[:, PROMPT_CHARACTERS:] = True
+    is_answer[:, prompts.shape[1] :] = True
     return Batch(tokens, is_answer)
+
+
+def tokens_of(digits: np.ndarray, sums: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Problems and answers as token numbers, one for each character.
+
+    Args:
+        digits: (N, columns, 2).
+        sums: (N, columns).
+
+    Returns:
+        (N, 3 columns) int64 prompts and (N, 3 columns) int64 answers with their end tokens.
+    """
+    prompts = [list(prompt_text(problem).encode("ascii")) for problem in digits]
+    answers = [[*answer_text(answer).encode("ascii"), END_ID] for answer in sums]
+    return torch.tensor(prompts), torch.tensor(answers)
 
 
 def write_data(folder: Path, *, seed: int, num_train: int, num_heldout: int) -> None:

@@ -1,0 +1,1 @@
+"""A laboratory in one process: p on a small task, a run in seconds, many runs compared."""
