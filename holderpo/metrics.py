@@ -41,6 +41,13 @@ ANCHOR_GROUP_SIZE_MEAN = "advantage/anchor_group_size_mean"
 EPISODE_ADVANTAGE_STD = "advantage/episode_std"
 STEP_ADVANTAGE_STD = "advantage/step_std"
 FAILED_PROMPTS = "rollout/failed_prompts"
+ROLLOUT_AGE_FRAC = "rollout/age_frac"
+ROLLOUT_LOG_RATIO_MEAN = "rollout/log_ratio_mean"
+ROLLOUT_LOG_RATIO_STD = "rollout/log_ratio_std"
+ROLLOUT_ESS_FRAC = "rollout/ess_frac"
+ROLLOUT_IS_WEIGHT = "rollout/is_weight_mean"
+# Ages of responses, in steps; the last one and all above it.
+AGE_NAMES = ("age0", "age1", "age2", "age3_up")
 TRUNCATED_FRAC = "reward/truncated_frac"
 ENV_STEPS = "env/step_count"
 EPISODE_SUCCESS_FRAC = "episode/success_frac"
@@ -66,6 +73,45 @@ class MetricInfo(NamedTuple):
     bad_means: str
     """What a value outside that range means."""
 
+
+# What is said of the responses of each age.
+_OF_AGES = (
+    (
+        ROLLOUT_AGE_FRAC,
+        "fraction of responses",
+        "share of those",
+        "age 0, or 1 with asynchronous rollouts",
+        "most are old: fewer `num_warmup_batches`, or faster rollouts",
+    ),
+    (
+        ROLLOUT_LOG_RATIO_MEAN,
+        "nats",
+        "old policy over the rollout's: mean over the tokens, then over responses",
+        "-0.02 to 0",
+        "below: the policy has left what wrote them, correct (`rollout_is`) or drop them",
+    ),
+    (
+        ROLLOUT_LOG_RATIO_STD,
+        "nats",
+        "the same ratio: spread over tokens, mean over responses",
+        "0.01 to 0.3; at age 0 the rollout engine's own rounding",
+        "large at age 0: the rollout engine computes another policy",
+    ),
+    (
+        ROLLOUT_ESS_FRAC,
+        "fraction of tokens",
+        "what `holder/ess_frac` would be with that ratio: mean over responses",
+        "0.7 to 1",
+        "low: with old log-probabilities of the rollout, age and not p would choose the tokens",
+    ),
+    (
+        ROLLOUT_IS_WEIGHT,
+        "ratio",
+        "what `rollout_is` multiplies their loss by: mean over responses",
+        "0.5 to 1.5",
+        "near 0: old responses teach nothing",
+    ),
+)
 
 METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
@@ -319,6 +365,15 @@ METRICS: tuple[MetricInfo, ...] = (
         "number of prompts with a rollout that raised",
         "0",
         "above 0: the round lacks their responses (max_failed_prompts); the log says why",
+    ),
+    *(
+        MetricInfo(
+            f"{name}_{age}", unit, f"{reduction} whose first token is {old} old", healthy, bad_means
+        )
+        for age, old in zip(
+            AGE_NAMES, ("0 steps", "1 step", "2 steps", "3 steps or more"), strict=True
+        )
+        for name, unit, reduction, healthy, bad_means in _OF_AGES
     ),
     MetricInfo(
         "reward/no_answer_frac",

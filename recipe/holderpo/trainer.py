@@ -14,13 +14,13 @@ from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 
 from holderpo.alfworld.held_out_games import success_metrics
 from holderpo.benchmarks.whole_sets import metric_names
 from holderpo.control import Controller
-from holderpo.metrics import FAILED_PROMPTS
 from holderpo.studies import held_out
 from recipe.holderpo.actor_hook import (
     SECOND_MOMENT_ORDERS_KEY,
@@ -30,15 +30,17 @@ from recipe.holderpo.actor_hook import (
 )
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
 from recipe.holderpo.alfworld.episode_metrics import episode_metrics
+from recipe.holderpo.checks.asynchronous import COLOCATE_ASYNC, SYNC, prompts_ahead
 from recipe.holderpo.checks.checkpoints import needed_files, num_kept, remove_older, write_tracker
 from recipe.holderpo.checks.controller_state import write_controller_state
 from recipe.holderpo.checks.resume import Start
 from recipe.holderpo.mini_batches import REAL_ROWS, real_rows, spread_padding
 from recipe.holderpo.policy_loss import ORDER_KEY
 from recipe.holderpo.reward_extras import reward_extras, reward_shares, truncated_rows
+from recipe.holderpo.rollout_age import age_metrics
+from recipe.holderpo.round_sampler import RoundSampler
 from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
-from recipe.holderpo.run.rollout_failures import RolloutError, check_failures, no_episodes
 from recipe.holderpo.sections import HOLDER, advantage_settings, take_stand_ins_away
 from recipe.holderpo.skipped_updates import SkippedUpdates
 from recipe.holderpo.turn_rows import is_padding, turn_rows
@@ -50,10 +52,6 @@ if TYPE_CHECKING:
     from recipe.holderpo.alfworld.environment_group import EnvironmentGroup
 else:
     _Trainer = object
-
-
-# In verl's error for a round without a row.
-_NOTHING_LEFT = "no materializable trajectories"
 
 
 class HolderTrainerMixin(_Trainer):
@@ -78,8 +76,7 @@ class HolderTrainerMixin(_Trainer):
     log_path: Path
     # Of a run with an agent.
     environments: EnvironmentGroup | None = None
-    # Prompts of the present round, those that failed included.
-    _num_prompts = 0
+    _sampler: RoundSampler
 
     @property
     def logger(self) -> RunLogger:
@@ -108,58 +105,8 @@ class HolderTrainerMixin(_Trainer):
 
     def _build_replay_buffer(self) -> ReplayBuffer:
         buffer = super()._build_replay_buffer()
-        # verl polls every 2 s, which would be most of a small model's step.
-        assert hasattr(buffer, "poll_interval"), "verl's replay buffer has changed"
-        buffer.poll_interval = self.config.rollout_poll_seconds
-        sample = buffer.sample
-
-        def sample_and_count(**request: Any) -> tuple[KVBatchMeta, dict[str, Any]]:
-            partition, num_prompts = request["partition_id"], request["batch_size"]
-            is_validation = partition == "val"
-            self.progress.now("the answers of the validation" if is_validation else "rollouts")
-            self.progress.count = lambda: _num_ended(buffer, partition)
-            log_bytes = 0 if self.environments is None else self.log_path.stat().st_size
-            try:
-                batch, metrics = sample(**request)
-            except Exception as error:
-                # Of verl's own error, where no prompt is left, the failures are the cause.
-                self._check_failures(buffer, partition, num_prompts)
-                if self.environments is not None and _NOTHING_LEFT in str(error):
-                    raise self._no_episodes(buffer, partition, log_bytes) from error
-                raise
-            self.progress.count = int
-            num_failed = self._check_failures(buffer, partition, num_prompts)
-            if self.environments is not None and not batch.keys:
-                raise self._no_episodes(buffer, partition, log_bytes)
-            self._num_prompts = num_prompts
-            return batch, metrics if is_validation else metrics | {FAILED_PROMPTS: num_failed}
-
-        buffer.sample = sample_and_count
+        self._sampler = RoundSampler(self, buffer)
         return buffer
-
-    def _check_failures(self, buffer: ReplayBuffer, partition: str, num_prompts: int) -> int:
-        """Number of prompts of a round that have failed, if so many may."""
-        num_failed = len(buffer.failure_keys[partition])
-        check_failures(
-            num_failed,
-            num_prompts,
-            max_share=self.config.max_failed_prompts,
-            what=self._round_name(partition),
-            log=self.log_path,
-        )
-        return num_failed
-
-    def _no_episodes(self, buffer: ReplayBuffer, partition: str, begin: int) -> RolloutError:
-        """That nothing is left of a round."""
-        return no_episodes(
-            self._round_name(partition),
-            self.log_path,
-            begin=begin,
-            num_failed=len(buffer.failure_keys[partition]),
-        )
-
-    def _round_name(self, partition: str) -> str:
-        return f"{'the validation after ' * (partition == 'val')}step {self.global_steps}"
 
     def on_step_begin(self) -> None:
         """Note the step."""
@@ -176,7 +123,8 @@ class HolderTrainerMixin(_Trainer):
         metrics: dict[str, Any] = super().prepare_step()
         if self.environments is not None:
             size = self.config.data.train_batch_size
-            for number in range(self.global_steps * size, (self.global_steps + 1) * size):
+            first = self.global_steps * size + prompts_ahead(self.config)
+            for number in range(first, first + size):
                 row = self.train_dataset[number]
                 self.environments.prepare_soon(Path(row["game_file"]), row["index"])
         return metrics
@@ -233,7 +181,7 @@ class HolderTrainerMixin(_Trainer):
         extra_fields: list[dict[str, Any]],
     ) -> dict[str, float]:
         """Of the round's episodes, and of what the environment workers did since the last one."""
-        num_started = self._num_prompts * self.config.actor_rollout_ref.rollout.n
+        num_started = self._sampler.num_prompts * self.config.actor_rollout_ref.rollout.n
         padding = is_padding(batch.tags)
         of_episodes = episode_metrics(batch.keys, extra_fields, padding, num_started=num_started)
         return asyncio.run(environments.metrics()) | of_episodes
@@ -246,12 +194,15 @@ class HolderTrainerMixin(_Trainer):
         orders = self.controller.second_moment_orders
         batch.extra_info[SECOND_MOMENT_ORDERS_KEY] = orders
         self._count_real_rows(batch)
+        is_holder = self.config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER
+        if self.config.actor_rollout_ref.rollout.calculate_log_probs:
+            metrics.update(age_metrics(batch, self.config, step, order if is_holder else None))
         batch = super()._update_actor(batch, metrics)
         if not self._has_updated:
             self._has_updated = True
             self.on_first_update()
         finished = finish_metrics(metrics)
-        if self.config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER:
+        if is_holder:
             metrics.update(take_orders(finished, order, handed))
         statistics = take_statistics(finished, self._reward_mean, orders)
         metrics.update(finished)
@@ -361,9 +312,19 @@ class HolderTrainerSync(HolderTrainerMixin, PPOTrainerSync):
     """HölderPO on verl's synchronous trainer."""
 
 
-def _num_ended(buffer: ReplayBuffer, partition: str) -> int:
-    """Prompts whose rollouts have ended, well or not."""
-    return len(buffer.finished_keys[partition]) + len(buffer.failure_keys[partition])
+class HolderTrainerColocateAsync(HolderTrainerMixin, PPOTrainerColocateAsync):
+    """HölderPO on verl's trainer that lets rollouts go on over an update, on the same devices.
+
+    p is that of the update's step, whatever the age of a response: old log-probabilities are the
+    actor's own, computed at the start of the step, so that every ratio of a step's first update
+    is 1.
+    """
+
+
+TRAINERS: Mapping[str, type[HolderTrainerMixin]] = {
+    SYNC: HolderTrainerSync,
+    COLOCATE_ASYNC: HolderTrainerColocateAsync,
+}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.holderpo.alfworld.agent_settings import has_agent
+from recipe.holderpo.checks.asynchronous import is_asynchronous
 from recipe.holderpo.checks.kinds import is_count
 
 
@@ -37,15 +38,21 @@ def batch_size_problems(config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.actor.ppo_mini_batch_size: {actor.ppo_mini_batch_size}; give a "
             f"number of prompts that divides data.train_batch_size ({data.train_batch_size})"
         )
-    # With either of the two verl takes prompts one at a time.
-    one_by_one = config.algorithm.filter_groups.enable or (
-        config.trainer.v1.sampler.sync_refill_failed_groups
-    )
+    one_by_one = takes_prompts_one_by_one(config)
     if data.gen_batch_size and data.train_batch_size % data.gen_batch_size and not one_by_one:
         yield (
             f"data.gen_batch_size: {data.gen_batch_size}; give null, or a number of prompts that "
             f"divides data.train_batch_size ({data.train_batch_size})"
         )
+
+
+def takes_prompts_one_by_one(config: DictConfig) -> bool:
+    """Whether verl fetches prompts one at a time, whatever ``data.gen_batch_size`` says."""
+    return bool(
+        config.algorithm.filter_groups.enable
+        or config.trainer.v1.sampler.sync_refill_failed_groups
+        or is_asynchronous(config)
+    )
 
 
 def has_reference(config: DictConfig) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from recipe.holderpo.checks.batches import takes_prompts_one_by_one
 from recipe.holderpo.checks.ground_truth import answer_problems, answer_warnings
 from recipe.holderpo.checks.rows import columns_read, row_problems
 from recipe.holderpo.checks.tables import (
@@ -208,8 +209,7 @@ def batch_warnings(config: DictConfig, data: Data, num_dropped: int = 0) -> Iter
 
 def _loader_batch(config: DictConfig) -> tuple[str, int]:
     """The rows that verl fetches at a time, and the setting that says so."""
-    refills = OmegaConf.select(config, "trainer.v1.sampler.sync_refill_failed_groups")
-    if refills or (config.algorithm.get("filter_groups") or {}).get("enable"):
+    if takes_prompts_one_by_one(config):
         return "data.gen_batch_size", 1
     for name in ("data.gen_batch_size", "data.train_batch_size"):
         if value := OmegaConf.select(config, name):

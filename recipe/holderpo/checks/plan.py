@@ -13,6 +13,7 @@ from holderpo.control import Controller
 from holderpo.control.schedule import Schedule
 from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.agent import agent_warnings
+from recipe.holderpo.checks.asynchronous import asynchronous_warnings, describe_trainer
 from recipe.holderpo.checks.batches import signal_share
 from recipe.holderpo.checks.data import Data
 from recipe.holderpo.checks.defaults import changed_settings
@@ -97,6 +98,7 @@ def make_plan(
         *_own_functions(config, is_holder),
         f"optimiser  {_describe_rate(actor.optim, steps)}",
         *_describe_round(config, data),
+        *describe_trainer(config),
         f"p          {_describe_p(controller, steps)}"
         + ("" if is_holder else " (not used by this loss)"),
         f"devices    {config.trainer.nnodes} x {config.trainer.n_gpus_per_node} {config.device}",
@@ -130,7 +132,7 @@ def make_plan(
         warnings.append(
             "advantage.transforms has no effect: it belongs to algorithm.adv_estimator=holder"
         )
-    warnings += memory.warnings
+    warnings += [*asynchronous_warnings(config), *memory.warnings]
     warnings += [*turn_warnings(config), *start.warnings, *resume_warnings(config)]
     told = tuple(prompts.prompts) if prompts is not None else ()
     return Plan(lines, tuple(warnings), controller, start, told)

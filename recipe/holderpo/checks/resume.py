@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from holderpo.control import Controller
 from holderpo.studies.run_files import CONFIG_FILE, METRICS_FILE
+from recipe.holderpo.checks.asynchronous import under_way_problems, under_way_warnings
 from recipe.holderpo.checks.checkpoints import (
     CONTENTS,
     OF_A_RANK,
@@ -262,6 +263,8 @@ def _go_on(
     problems = [*check_steps_left(step, config), *_faults(config, folder)]
     changed, more, found = _settings(config, folder)
     warnings, problems = [*warnings, *more], [*problems, *found]
+    warnings += under_way_warnings(config, folder)
+    problems += under_way_problems(config, folder)
     state, more, found = _controller_state(config, controller, folder, bool(found))
     warnings, problems = [*warnings, *more], [*problems, *found]
     checkpoints = checkpoints_of(config)

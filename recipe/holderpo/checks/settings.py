@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from holderpo.control import Controller, build_controller
 from recipe.holderpo.alfworld.agent_settings import has_agent
 from recipe.holderpo.checks.agent import agent_problems, plays_games
+from recipe.holderpo.checks.asynchronous import trainer_problems
 from recipe.holderpo.checks.batches import batch_size_problems
 from recipe.holderpo.checks.data import look_at_data
 from recipe.holderpo.checks.devices import device_problems
@@ -145,11 +146,7 @@ def _device(config: DictConfig) -> Iterator[str]:
             f"actor_rollout_ref.actor.strategy: {config.actor_rollout_ref.actor.strategy!r}; "
             "on a CPU only 'fsdp2' starts"
         )
-    if config.trainer.v1.trainer_mode != "sync" or not config.trainer.use_v1:
-        yield (
-            f"trainer.v1.trainer_mode: {config.trainer.v1.trainer_mode!r} with trainer.use_v1 "
-            f"{config.trainer.use_v1}; this recipe trains with 'sync' and true"
-        )
+    yield from trainer_problems(config)
 
 
 def _names(config: DictConfig) -> Iterator[str]:

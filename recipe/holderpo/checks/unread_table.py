@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.holderpo.alfworld.agent_settings import has_agent
+from recipe.holderpo.checks.asynchronous import is_asynchronous
 from recipe.holderpo.checks.batches import has_reference
 from recipe.holderpo.checks.kinds import ACTOR, ROLLOUT
 from recipe.holderpo.checks.ruinous import MODEL
@@ -361,11 +362,22 @@ UNREAD = (
     Unread(
         (
             "trainer.v1.colocate_async.",
-            "trainer.v1.separate_async.",
             "trainer.v1.sampler.max_off_policy_threshold",
             "trainer.v1.sampler.max_off_policy_strategy",
         ),
-        "it belongs to verl's asynchronous trainers",
+        "it belongs to trainer.v1.trainer_mode=colocate_async",
+        unless=is_asynchronous,
+    ),
+    Unread(("trainer.v1.separate_async.",), "this recipe does not have verl's separate_async"),
+    Unread(
+        ("trainer.v1.sampler.sync_refill_failed_groups",),
+        "asynchronous rollouts always replace failed groups",
+        unless=lambda config: not is_asynchronous(config),
+    ),
+    Unread(
+        ("data.gen_batch_size",),
+        "asynchronous rollouts take prompts one at a time",
+        unless=lambda config: not is_asynchronous(config),
     ),
     Unread(("skip.rollout.", "skip.async_rollout."), "verl's V1 trainer reads skip.rollout_tq"),
     Unread(

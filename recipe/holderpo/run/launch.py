@@ -106,9 +106,9 @@ def _fit(
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
     from verl.utils.import_utils import load_class_from_fqn
 
-    from recipe.holderpo.trainer import HolderTrainerSync
+    from recipe.holderpo.trainer import TRAINERS
 
-    trainer = HolderTrainerSync(config=config)
+    trainer = TRAINERS[config.trainer.v1.trainer_mode](config=config)
     trainer.controller = plan.controller
     trainer.start = plan.start
     trainer.progress = progress

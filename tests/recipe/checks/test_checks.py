@@ -61,7 +61,7 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
             "actor_rollout_ref.actor.clip_ratio_low=1.5",
             "actor_rollout_ref.actor.loss_agg_mode=token-mean",
             "actor_rollout_ref.rollout.n=1",
-            "trainer.v1.trainer_mode=colocate_async",
+            "trainer.v1.trainer_mode=separate_async",
             "data.train_files=nowhere.parquet",
         ],
     )
@@ -73,7 +73,7 @@ def test_all_problems_come_at_once_each_with_field_value_and_fix(data):
         "actor_rollout_ref.actor.clip_ratio_low: 1.5; give a distance from 1 in (0, 1)",
         "actor_rollout_ref.actor.loss_agg_mode: 'token-mean'; the Hölder loss needs",
         "actor_rollout_ref.rollout.n: 1; a group-relative advantage needs at least 2",
-        "trainer.v1.trainer_mode: 'colocate_async'",
+        "trainer.v1.trainer_mode: 'separate_async'",
         "data.train_files: nowhere.parquet does not exist; prepare it",
     ):
         assert expected in text
