@@ -18,6 +18,8 @@ __all__ = ["generated_games"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PREFLIGHT = [sys.executable, "-m", "recipe.holderpo.preflight"]
+# Two vLLM servers start on one machine.
+TRAINING_SECONDS = 480
 ONE_EACH = ["trainer.nnodes=2", "trainer.n_gpus_per_node=1"]
 
 
@@ -68,7 +70,7 @@ def test_a_rank_and_a_vllm_server_on_each_node_train_two_steps(nodes, demo_data,
         "trainer.total_training_steps=2",
         *["trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=2"],
     ]
-    status, output = launch(command, **nodes.environment)
+    status, output = launch(command, TRAINING_SECONDS, **nodes.environment)
     assert status == 0, output[-4000:]
     found = nodes.ask(actors)
     for kind in ("WorkerDict", "vLLMHttpServer"):
