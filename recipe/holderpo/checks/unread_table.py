@@ -84,9 +84,7 @@ UNREAD = (
         (f"{ACTOR}.use_torch_compile", f"{REF}.use_torch_compile"),
         "verl's FSDP engine reads fsdp_config.use_torch_compile",
     ),
-    Unread(
-        (f"{ACTOR}.rollout_n", f"{REF}.rollout_n"), f"verl's synchronous trainer reads {ROLLOUT}.n"
-    ),
+    Unread((f"{ACTOR}.rollout_n", f"{REF}.rollout_n"), f"verl's V1 trainer reads {ROLLOUT}.n"),
     Unread((f"{ACTOR}.qat.",), f"verl reads {_ENGINE}.qat"),
     Unread(
         (f"{ACTOR}.freeze_vision_tower", f"{ACTOR}.use_prefix_grouper", f"{MODEL}.tiled_mlp."),
@@ -220,7 +218,7 @@ UNREAD = (
     # Rollouts.
     Unread(
         (f"{ROLLOUT}.do_sample",),
-        f"verl's synchronous trainer always samples, at {ROLLOUT}.temperature",
+        f"verl's V1 trainer always samples, at {ROLLOUT}.temperature",
     ),
     Unread(
         (
@@ -232,7 +230,7 @@ UNREAD = (
             f"{ROLLOUT}.multi_turn.enable",
             f"{ROLLOUT}.multi_turn.num_repeat_rollouts",
         ),
-        "verl's synchronous trainer with vLLM does not read it",
+        "verl's V1 trainer with vLLM does not read it",
         unless=lambda config: config.actor_rollout_ref.rollout.name != "vllm",
     ),
     Unread(
@@ -241,7 +239,7 @@ UNREAD = (
     ),
     Unread(
         (f"{ROLLOUT}.checkpoint_engine.backend",),
-        "verl's synchronous trainer hands the weights over in place",
+        "verl's V1 trainer hands the weights over in place",
     ),
     Unread(
         (
@@ -281,9 +279,14 @@ UNREAD = (
         unless=_is_on("algorithm.use_kl_in_reward"),
     ),
     Unread(
-        ("algorithm.filter_groups.metric", "algorithm.filter_groups.max_inflight_gen_batches"),
+        ("algorithm.filter_groups.metric",),
         "it belongs to algorithm.filter_groups.enable=true",
         unless=_is_on("algorithm.filter_groups.enable"),
+    ),
+    Unread(
+        ("algorithm.filter_groups.max_inflight_gen_batches",),
+        "it belongs to algorithm.filter_groups.enable=true with synchronous rollouts",
+        unless=lambda config: config.algorithm.filter_groups.enable and not is_asynchronous(config),
     ),
     Unread(
         ("algorithm.filter_groups.max_num_gen_batches",),
