@@ -56,14 +56,8 @@ def age_metrics(
         advantage_B = first_of_each(real[_ADVANTAGES], mask_BT)[0]
         clip = clip_range(omega_conf_to_dataclass(config.actor_rollout_ref.actor))
         p = order.for_rows(log_ratio_BT, mask_BT, advantage_B, **clip._asdict())
-    weights = real.get(_IS_WEIGHTS)
-    return describe_by_age(
-        log_ratio_BT,
-        mask_BT,
-        _ages(batch.tags, step)[is_real],
-        p,
-        None if weights is None else first_of_each(weights, mask_BT)[0],
-    )
+    ages = _ages(batch.tags, step)[is_real]
+    return describe_by_age(log_ratio_BT, mask_BT, ages, p, real.get(_IS_WEIGHTS))
 
 
 def _ages(tags: list[Mapping[str, Any]], step: int) -> Tensor:
