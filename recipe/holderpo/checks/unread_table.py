@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.holderpo.alfworld.agent_settings import has_agent
+from recipe.holderpo.checks.adapters import are_sent_apart
 from recipe.holderpo.checks.asynchronous import is_asynchronous
 from recipe.holderpo.checks.batches import has_reference
 from recipe.holderpo.checks.kinds import ACTOR, ROLLOUT
@@ -192,7 +193,8 @@ UNREAD = (
     ),
     Unread(
         (f"{REF}.",),
-        f"there is no reference model (set {ACTOR}.use_kl_loss or algorithm.use_kl_in_reward)",
+        f"there is no reference model of its own (set {ACTOR}.use_kl_loss or "
+        f"algorithm.use_kl_in_reward; with {MODEL}.lora_rank it is the actor)",
         unless=has_reference,
     ),
     # The model.
@@ -207,8 +209,13 @@ UNREAD = (
         unless=_is_on(f"{MODEL}.lora_rank"),
     ),
     Unread(
-        (*(f"{MODEL}.lora.{name}" for name in _OF_MEGATRON), f"{ROLLOUT}.layered_summon"),
-        "it belongs to Megatron, or to adapters that are sent to vLLM by themselves",
+        tuple(f"{MODEL}.lora.{name}" for name in _OF_MEGATRON),
+        "it belongs to Megatron",
+    ),
+    Unread(
+        (f"{ROLLOUT}.layered_summon",),
+        f"it belongs to adapters ({MODEL}.lora_rank) that are not merged",
+        unless=are_sent_apart,
     ),
     Unread(
         (f"{MODEL}.fused_kernel_options.",),
