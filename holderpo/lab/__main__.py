@@ -19,6 +19,7 @@ from holderpo.lab.training import run_cell
 PROTOCOL = Path("docs/study/protocol.yaml")
 RESULTS = Path("docs/study/results.jsonl")
 MODELS = Path("data/lab")
+REPORT = Path("docs/study")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m holderpo.lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (_add_run, _add_sweep):
+    for add in (_add_run, _add_sweep, _add_report):
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -129,6 +130,25 @@ def _sweep(options: argparse.Namespace) -> None:
             num_processes=options.processes,
             device=options.device,
         )
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("report", help="tables and pictures of the runs that are made")
+    parser.add_argument("--protocol", type=Path, default=PROTOCOL, help=f"(default: {PROTOCOL})")
+    parser.add_argument(
+        "--results", type=Path, nargs="+", default=[RESULTS], help=f"(default: {RESULTS})"
+    )
+    parser.add_argument("--out", type=Path, default=REPORT, help=f"folder (default: {REPORT})")
+    parser.set_defaults(do=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    # The other commands draw nothing.
+    from holderpo.lab.lab_report import make_report
+
+    torch.set_num_threads(1)
+    for line in make_report(options.protocol, options.results, options.out):
+        print(line)
 
 
 if __name__ == "__main__":
