@@ -15,6 +15,7 @@ from holderpo.lab.lab_sweep import run_cells
 from holderpo.lab.protocol import read_protocol
 from holderpo.lab.settings import ArmSettings, Cell, Regime, from_mapping
 from holderpo.lab.training import run_cell
+from holderpo.studies.arms import Bootstrap
 
 PROTOCOL = Path("docs/study/protocol.yaml")
 RESULTS = Path("docs/study/results.jsonl")
@@ -139,6 +140,13 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--results", type=Path, nargs="+", default=[RESULTS], help=f"(default: {RESULTS})"
     )
     parser.add_argument("--out", type=Path, default=REPORT, help=f"folder (default: {REPORT})")
+    defaults = Bootstrap()
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=defaults.num_resamples,
+        help="of the bootstrap (default: %(default)s)",
+    )
     parser.set_defaults(do=_report)
 
 
@@ -147,7 +155,8 @@ def _report(options: argparse.Namespace) -> None:
     from holderpo.lab.lab_report import make_report
 
     torch.set_num_threads(1)
-    for line in make_report(options.protocol, options.results, options.out):
+    bootstrap = Bootstrap(options.resamples)
+    for line in make_report(options.protocol, options.results, options.out, bootstrap):
         print(line)
 
 

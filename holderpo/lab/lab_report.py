@@ -34,13 +34,16 @@ TABLES = "tables.md"
 PICTURES = "pictures"
 
 
-def make_report(protocol: Path, results: Sequence[Path], out: Path) -> list[str]:
+def make_report(
+    protocol: Path, results: Sequence[Path], out: Path, bootstrap: Bootstrap
+) -> list[str]:
     """Write ``tables.md`` and ``pictures/`` into a folder.
 
     Args:
         protocol: what was planned.
         results: files of the sweep; a cell that is in them again is an exact repeat.
         out: the folder, made if it is not there.
+        bootstrap: for the intervals.
 
     Returns:
         Lines for the screen: what was written, and what is missing.
@@ -53,7 +56,7 @@ def make_report(protocol: Path, results: Sequence[Path], out: Path) -> list[str]
             raise ValueError(f"--results: {path} does not exist; make it with the command sweep")
     plan = read_protocol(protocol)
     cells = [result for path in results for result in read_cells(path)]
-    bootstrap, rule = Bootstrap(), CollapseRule()
+    rule = CollapseRule()
     planned = match(plan, cells, bootstrap=bootstrap, rule=rule)
     try:
         pictures = out / PICTURES

@@ -175,7 +175,7 @@ def explain_references(chosen: Mapping[str, Sequence[ReferenceArm]]) -> Iterator
     for clip, found in chosen.items():
         where = f"clip range {clip}: " if clip else ""
         for one in found:
-            of = f", of {one.num_pairs} of {one.arm.num_planned} pairs"
+            of = f", chosen over {one.num_pairs} of {one.arm.num_planned} pairs"
             yield f"{where}{one.kind} is {one.arm.name}{of if one.kind == BEST_STATIC else ''}"
         if not found:
             yield f"{where}nothing to compare with yet"

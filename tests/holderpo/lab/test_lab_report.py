@@ -36,9 +36,8 @@ def report(tmp_path, capsys):
         protocol.write_text(PROTOCOL + parts)
         path.write_text("".join(json.dumps(asdict(one)) + "\n" for one in results))
         out = tmp_path / name
-        status = main(
-            ["report", *("--protocol", str(protocol)), *("--results", str(path), "--out", str(out))]
-        )
+        given = {"--protocol": protocol, "--results": path, "--out": out, "--resamples": 200}
+        status = main(["report", *(str(one) for pair in given.items() for one in pair)])
         tables = out / "tables.md"
         shown = capsys.readouterr()
         return status, tables.read_text() if tables.exists() else "", shown.out + shown.err
@@ -85,7 +84,7 @@ def test_tables_have_the_numbers_of_the_runs(report, tmp_path):
     assert linear["by model"] == "0: +0.042, 1: +0.208"
     grpo = cells_of(against_grpo, "difference in AUC")["linear"]
     assert (grpo["pairs"], grpo["left out"]) == ("5", "1 only linear")
-    assert "the best static order is static0, of 6 of 6 pairs" in text
+    assert "the best static order is static0, chosen over 6 of 6 pairs" in text
     assert "Missing runs: 2.1 of grpo." in text
     assert "5 comparisons, for which p is corrected." in text
     assert "Made with: torch 2, commit abc (23 runs)." in text
@@ -218,6 +217,11 @@ def test_arms_at_their_best_clip_range(report, tmp_path):
     assert best["linear@0.2"]["difference from static0@0.05"] == "-0.250 (-0.250 to -0.250)"
 
 
+def test_intervals_are_made_of_as_many_resamples_as_asked_for(report, tmp_path):
+    _, text, _ = report(results_of(plan_of(tmp_path), AUCS), PART)
+    assert "percentiles of 200 bootstrap resamples" in text
+
+
 def test_main_arms_are_drawn_together_where_all_are_planned(tmp_path):
     arms = "arms: [static0, static2, linear, shuffled, sign_matched, grpo]"
     part = PART.replace("arms: [static0, static2, linear, grpo]", arms)
@@ -232,7 +236,7 @@ def test_main_arms_are_drawn_together_where_all_are_planned(tmp_path):
     assert [arm.name for arm in main_arms(others, "")] == ["static0", "static2", "linear", "grpo"]
 
 
-@pytest.mark.parametrize("kind", ["results", "out", "line"])
+@pytest.mark.parametrize("kind", ["results", "out", "line", "resamples"])
 def test_mistakes_are_one_line(tmp_path, capsys, kind):
     protocol, results, out = (tmp_path / name for name in ("protocol.yaml", "results.jsonl", "out"))
     protocol.write_text(PROTOCOL + PART)
@@ -241,11 +245,13 @@ def test_mistakes_are_one_line(tmp_path, capsys, kind):
     if kind == "out":
         out.write_text("a file")
     options = ["--protocol", str(protocol), "--results", str(results), "--out", str(out)]
+    options += ["--resamples", "5" if kind == "resamples" else "100"]
     assert main(["report", *options]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert {
         "results": "--results: ",
         "out": "--out: ",
+        "resamples": "--resamples: 5; give at least 100",
         "line": f"{results}:1: no result of a run",
     }[kind] in said
