@@ -88,12 +88,14 @@ def append_line(path: Path, result: CellResult) -> None:
     """Add a result to a file, made if it is not there.
 
     Args:
-        path: JSON Lines; one process writes.
+        path: JSON Lines; one process writes. A last line that was cut off goes.
         result: of a finished run.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(result), separators=(",", ":")) + "\n")
+    with path.open("ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(asdict(result), separators=(",", ":")).encode() + b"\n")
 
 
 def read_cells(path: Path) -> list[CellResult]:

@@ -96,6 +96,7 @@ def log_probs_of(model: Any, prompts: Tensor, responses: Tensor) -> Tensor:
     num_tokens = responses.shape[1]
     # The last token's logits would be those of what follows.
     inputs = torch.cat([prompts, responses[:, :-1]], 1)
-    logits = model(input_ids=inputs, use_cache=False, logits_to_keep=num_tokens).logits.float()
-    chosen: Tensor = logits.gather(-1, responses.unsqueeze(-1)).squeeze(-1)
+    output = model(input_ids=inputs, use_cache=False, logits_to_keep=num_tokens)
+    logits: Tensor = output.logits.float()
+    chosen = logits.gather(-1, responses.unsqueeze(-1)).squeeze(-1)
     return chosen - logits.logsumexp(-1)

@@ -63,7 +63,9 @@ def run_cell(
         What was measured.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.set_flush_denormal(True)
     task = build_task(cell.task)
     folder = task.ensure_model(models, cell.model_seed)
