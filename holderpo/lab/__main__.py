@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from holderpo.bootstrap import NUM_RESAMPLES
 from holderpo.lab.lab_sweep import run_cells
 from holderpo.lab.protocol import read_protocol
 from holderpo.lab.settings import ArmSettings, Cell, Regime, from_mapping
@@ -140,11 +141,10 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--results", type=Path, nargs="+", default=[RESULTS], help=f"(default: {RESULTS})"
     )
     parser.add_argument("--out", type=Path, default=REPORT, help=f"folder (default: {REPORT})")
-    defaults = Bootstrap()
     parser.add_argument(
         "--resamples",
         type=int,
-        default=defaults.num_resamples,
+        default=NUM_RESAMPLES,
         help="of the bootstrap (default: %(default)s)",
     )
     parser.set_defaults(do=_report)

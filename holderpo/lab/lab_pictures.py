@@ -10,8 +10,9 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from holderpo.lab.lab_arms import LabArm, with_curve
 from holderpo.lab.paired_differences import BEST_STATIC, MAIN, references
-from holderpo.lab.planned_runs import LabArm, RegimeRuns, with_curve
+from holderpo.lab.planned_runs import RegimeRuns
 from holderpo.studies.arms import Bootstrap
 from holderpo.studies.curves import (
     BAND_WORDS,

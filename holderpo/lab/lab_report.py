@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from holderpo.lab.cell_results import CellResult, read_cells
+from holderpo.lab.cell_results import read_cells
 from holderpo.lab.lab_pictures import draw_regime
 from holderpo.lab.lab_tables import (
     best_clip_sheet,
@@ -14,18 +13,20 @@ from holderpo.lab.lab_tables import (
     explain_references,
     outcome_sheet,
     ratio_sheet,
+    setting_sheet,
 )
 from holderpo.lab.paired_differences import (
+    ASCENDING,
     BEST_STATIC,
-    MAIN,
-    TOKEN_CLIPPED,
+    FAMILIES,
     Comparison,
+    compare_apart,
     compare_part,
-    num_compared,
     references,
 )
 from holderpo.lab.planned_runs import PlannedRuns, RegimeRuns, match
 from holderpo.lab.protocol import Protocol, read_protocol
+from holderpo.lab.report_notes import exact_repeats, explain, made_with, not_planned, results_of
 from holderpo.sheets import Sheet, markdown
 from holderpo.studies.arms import Bootstrap, CollapseRule
 from holderpo.whole_files import write_whole
@@ -71,7 +72,7 @@ def make_report(
         for part, regimes in planned.parts.items()
         if _num_missing(regimes)
     ]
-    return [*missing, *_others(planned), f"written: {out / TABLES}, {pictures}"]
+    return [*missing, *not_planned(planned), f"written: {out / TABLES}, {pictures}"]
 
 
 def _head(
@@ -83,105 +84,22 @@ def _head(
         "`python -m holderpo.lab sweep`; not to be edited."
     )
     yield markdown(_summary(planned))
-    yield from _made_with(planned)
-    yield from _others(planned)
-    yield from _repeats(planned)
+    yield from made_with(planned)
+    yield from not_planned(planned)
+    yield from exact_repeats(planned)
     yield "## How to read the tables"
-    yield "\n".join(f"- {line}" for line in _explain(rule, bootstrap))
+    yield "\n".join(f"- {line}" for line in explain(rule, bootstrap))
 
 
 def _summary(planned: PlannedRuns) -> Sheet:
     rows = []
     for part, regimes in planned.parts.items():
-        seconds = sum(result.seconds for result in _results(regimes))
+        seconds = sum(result.seconds for result in results_of(regimes))
         there = _num_planned(regimes) - _num_missing(regimes)
         state = "finished" if not _num_missing(regimes) else "unfinished" if there else "not run"
         counts = [str(_num_planned(regimes)), str(there), str(_num_missing(regimes))]
         rows.append([part, *counts, f"{seconds / 3600:.2f}", state])
     return Sheet("", ["part", "planned runs", "there", "missing", "hours", ""], rows)
-
-
-def _explain(rule: CollapseRule, bootstrap: Bootstrap) -> Iterator[str]:
-    yield (
-        f"{MAIN}: mean sampled reward over all rounds of a run; first 8 and last 8: over those "
-        "rounds. Held out: share of right greedy answers to 512 problems that no round has. "
-        "All are means over n runs; a run is a seed and a seed of the model it starts from, "
-        "written as 3.1."
-    )
-    yield (
-        "In brackets: 95 % interval, percentiles of "
-        f"{bootstrap.num_resamples} bootstrap resamples of the runs (for differences: of the "
-        "pairs). It is too narrow for few runs: of normal values it has the true mean in 75 % of "
-        "the cases with 3, 83 % with 5, 90 % with 10. Runs that start from one model have that "
-        "in common: nothing here tells how far other models would differ."
-    )
-    yield (
-        f"Middle half: mean {MAIN} without the best and the worst quarter of the runs "
-        "(interquartile mean)."
-    )
-    yield (
-        f"Collapsed: {rule.describe('sampled reward')}. Ended lower: the last 8 rounds are below "
-        "the first 8."
-    )
-    yield (
-        "Clipped: share of the responses whose ratio is clipped; with one clip per token, share "
-        "of the tokens. ESS: effective share of a response's tokens. Log-ratios (nats): "
-        "smallest and largest of a round; 5 % and 95 %: these quantiles within a response, "
-        "averaged over responses. A: advantage. Skipped: updates of a round without a finite "
-        "gradient. Gradient norm: before it is cut. All are means over rounds, then over runs."
-    )
-    yield (
-        "The best static order is the one of the highest mean "
-        f"{MAIN} in the same part, regime and clip range. It is chosen by the same runs that it "
-        "is then compared in, which favours it."
-    )
-    yield (
-        "Differences are between runs of one seed and one model; runs without a partner are left "
-        "out and counted. p: share of all choices of signs of the differences "
-        f"in {MAIN} whose mean is as far from 0 (two-sided; with n pairs at least 2 / 2^n). "
-        "p, corrected: by Holm, for all comparisons of the part; one that lacks runs counts "
-        "among them. Other outcomes have intervals only, not corrected. Better in: share of the "
-        "pairs in which the arm is the better one (probability of improvement), equal ones "
-        "counting half, with Wilson's interval. By model: mean difference for each seed of the "
-        "model."
-    )
-
-
-def _made_with(planned: PlannedRuns) -> Iterator[str]:
-    regimes = [runs for of_part in planned.parts.values() for runs in of_part]
-    counted = Counter(
-        ", ".join(f"{name} {version}" for name, version in result.versions.items())
-        for result in _results(regimes)
-    )
-    if counted:
-        yield "Made with: " + "; ".join(f"{kind} ({n} runs)" for kind, n in counted.items()) + "."
-
-
-def _others(planned: PlannedRuns) -> Iterator[str]:
-    counted = Counter(f"{one.part}, {one.regime}, {one.arm}" for one in planned.others)
-    if counted:
-        kinds = "; ".join(f"{kind} ({number})" for kind, number in counted.items())
-        yield f"Left out, as the protocol has no such run: {kinds}."
-
-
-def _repeats(planned: PlannedRuns) -> Iterator[str]:
-    """The same cell run again: what of a difference is not the arm's doing."""
-    if not planned.repeats:
-        return
-    spans = [_span([run.windows["all"]["reward"] for run in runs]) for runs in planned.repeats]
-    rounds = [
-        max(map(_span, zip(*(run.curves["reward"] for run in runs), strict=False)))
-        for runs in planned.repeats
-    ]
-    yield (
-        f"Exact repeats: {len(spans)}, cells that were run more than once; the first run counts. "
-        f"Within a cell {MAIN} differs by at most {max(spans):.4f}, the reward of a round by at "
-        f"most {max(rounds):.4f}."
-    )
-
-
-def _span(values: Sequence[float]) -> float:
-    return max(values) - min(values)
 
 
 def _sections(
@@ -194,7 +112,8 @@ def _sections(
             continue
         comparisons = compare_part(regimes, bootstrap)
         if comparisons:
-            yield f"{num_compared(comparisons)} comparisons, for which p is corrected."
+            yield _families(comparisons)
+            yield markdown(setting_sheet(comparisons))
         for runs in regimes:
             yield f"### {part}, {runs.regime}"
             own = [one for one in comparisons if one.regime == runs.regime]
@@ -213,11 +132,15 @@ def _regime(
     chosen = {clip: references(runs, clip) for clip in runs.clips}
     if comparisons:
         yield "\n".join(f"- {line}" for line in explain_references(chosen))
-    for kind in (BEST_STATIC, TOKEN_CLIPPED):
+    for kind in (kind for kinds in FAMILIES for kind in kinds):
         of_kind = [one for one in comparisons if one.reference.kind == kind]
         if of_kind:
             yield f"Against {kind}:"
             yield markdown(difference_sheet(of_kind))
+    apart = [one for clip in runs.clips for one in compare_apart(runs, clip, bootstrap)]
+    if apart:
+        yield f"Against {BEST_STATIC}, chosen on even seeds and compared on odd ones:"
+        yield markdown(difference_sheet(apart, is_corrected=False))
     best = best_clip_sheet(runs, bootstrap)
     if best is not None:
         yield (
@@ -225,6 +148,12 @@ def _regime(
             "own. Both are chosen by these runs, so there is no p:"
         )
         yield markdown(best)
+
+
+def _families(comparisons: Sequence[Comparison]) -> str:
+    counts = [sum(one.reference.kind in kinds for one in comparisons) for kinds in FAMILIES]
+    twins = f", and {counts[1]} with {ASCENDING}" if counts[1] else ""
+    return f"p is corrected for {counts[0]} comparisons{twins}."
 
 
 def _missing(runs: RegimeRuns) -> Iterator[str]:
@@ -237,17 +166,6 @@ def _missing(runs: RegimeRuns) -> Iterator[str]:
         pairs = ", ".join(str(runs.pairs[number]) for number in absent)
         who = "every arm" if len(names) == len(runs.arms) else ", ".join(names)
         yield f"{pairs} of {who}"
-
-
-def _results(regimes: Sequence[RegimeRuns]) -> list[CellResult]:
-    """Each run once, though two parts may share it."""
-    found = {
-        result.digest: result
-        for runs in regimes
-        for arm in runs.arms
-        for result in arm.results.values()
-    }
-    return list(found.values())
 
 
 def _num_planned(regimes: Sequence[RegimeRuns]) -> int:

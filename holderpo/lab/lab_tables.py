@@ -6,17 +6,20 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
+from holderpo.lab.lab_arms import HELD_OUT_BEFORE, LabArm
+from holderpo.lab.pair_statistics import improvement, interquartile_mean
 from holderpo.lab.paired_differences import (
+    ABOVE,
+    BELOW,
     BEST_STATIC,
     MAIN,
+    NEITHER,
     Comparison,
     ReferenceArm,
     best_of,
     compare,
-    improvement,
-    interquartile_mean,
 )
-from holderpo.lab.planned_runs import HELD_OUT_BEFORE, LabArm, RegimeRuns
+from holderpo.lab.planned_runs import RegimeRuns
 from holderpo.sheets import Sheet
 from holderpo.studies.arms import HELD_OUT, Bootstrap, Spread
 from holderpo.studies.windows import FIRST_8, LAST_8
@@ -99,18 +102,49 @@ def _mean(arm: LabArm, window: str, name: str, form: str) -> str:
     return text if len(finite) == len(values) else f"{text} ({len(finite)} of {len(values)} runs)"
 
 
-def difference_sheet(comparisons: Sequence[Comparison]) -> Sheet:
+def setting_sheet(comparisons: Sequence[Comparison]) -> Sheet:
+    """In how many settings, regimes with a clip range, each difference counts.
+
+    Args:
+        comparisons: of a part.
+    """
+    verdicts: dict[tuple[str, str], list[str | None]] = {}
+    for one in comparisons:
+        verdicts.setdefault((one.arm.base, one.reference.kind), []).append(one.verdict)
+    rows = [
+        [base, kind, *(str(found.count(word)) for word in (ABOVE, BELOW, NEITHER, None))]
+        for (base, kind), found in verdicts.items()
+    ]
+    statics: dict[tuple[str, str], list[str | None]] = {}
+    for one in comparisons:
+        if one.reference.kind == BEST_STATIC and one.arm.is_static:
+            statics.setdefault((one.regime, one.arm.clip), []).append(one.verdict)
+    if statics:
+        # Of an unfinished setting nothing is said before a difference is seen.
+        found = [
+            BELOW if BELOW in words else None if None in words else NEITHER
+            for words in statics.values()
+        ]
+        counts = [str(found.count(word)) for word in (ABOVE, BELOW, NEITHER, None)]
+        rows.append(["any static order", BEST_STATIC, *counts])
+    headings = ["arm", "against", *(f"settings {ABOVE}", BELOW, NEITHER, "lacking runs")]
+    return Sheet("", headings, rows)
+
+
+def difference_sheet(comparisons: Sequence[Comparison], *, is_corrected: bool = True) -> Sheet:
     """Arms against a reference, in the main outcome.
 
     Args:
         comparisons: of one regime, with one kind of reference.
+        is_corrected: whether p-values are corrected, so that a difference can count.
     """
     headings = ["arm", "minus", "pairs", "left out", f"difference in {MAIN}", "sd", "p"]
-    headings += ["p, corrected", "better in", "by model", *_OTHER_OUTCOMES]
-    return Sheet("", headings, [_difference_row(one) for one in comparisons])
+    headings += ["p, corrected", "counts"] if is_corrected else []
+    headings += ["better in", "by model", *_OTHER_OUTCOMES]
+    return Sheet("", headings, [_difference_row(one, is_corrected) for one in comparisons])
 
 
-def _difference_row(one: Comparison) -> list[str]:
+def _difference_row(one: Comparison, is_corrected: bool) -> list[str]:
     difference, main = one.difference, one.main
     left_out = [
         f"{len(pairs)} only {name}"
@@ -122,15 +156,16 @@ def _difference_row(one: Comparison) -> list[str]:
     ]
     named = [one.arm.name, one.reference.arm.name, str(len(difference.paired_seeds))]
     named.append("; ".join(left_out) or "none")
+    corrected = [_p_value(one.corrected), one.verdict or _NONE] if is_corrected else []
     if main is None:
-        return [*named, *[_NONE] * (6 + len(_OTHER_OUTCOMES))]
+        return [*named, *[_NONE] * (5 + len(corrected) + len(_OTHER_OUTCOMES))]
     better = improvement(_values(main))
     return [
         *named,
         _with_interval(main, "+"),
         _sd(main),
         _p_value(one.p_value),
-        _p_value(one.corrected),
+        *corrected,
         f"{better.share:.2f} ({better.interval.low:.2f} to {better.interval.high:.2f})",
         ", ".join(f"{seed}: {value:+.3f}" for seed, value in one.by_model.items()),
         *(_with_interval(difference.spreads.get(name), "+") for name in _OTHER_OUTCOMES),
@@ -150,7 +185,7 @@ def best_clip_sheet(runs: RegimeRuns, bootstrap: Bootstrap) -> Sheet | None:
     static, num_pairs = best_of([arm for arm in runs.arms if arm.is_static and arm.results])
     if len(runs.clips) < 2 or static is None:
         return None
-    reference = ReferenceArm("", static, num_pairs)
+    reference = ReferenceArm(BEST_STATIC, static, num_pairs, False)
     rows = []
     for base in dict.fromkeys(arm.base for arm in runs.arms):
         best, _ = best_of([arm for arm in runs.arms if arm.base == base and arm.results])
@@ -175,10 +210,15 @@ def explain_references(chosen: Mapping[str, Sequence[ReferenceArm]]) -> Iterator
     for clip, found in chosen.items():
         where = f"clip range {clip}: " if clip else ""
         for one in found:
-            of = f", chosen over {one.num_pairs} of {one.arm.num_planned} pairs"
-            yield f"{where}{one.kind} is {one.arm.name}{of if one.kind == BEST_STATIC else ''}"
+            yield f"{where}{one.kind} is {one.arm.name}{_origin(one)}"
         if not found:
             yield f"{where}nothing to compare with yet"
+
+
+def _origin(reference: ReferenceArm) -> str:
+    chosen = f", chosen over {reference.num_pairs} of {reference.arm.num_planned} pairs"
+    lent = ", of another part with this regime, as this one has none"
+    return (chosen if reference.kind == BEST_STATIC else "") + (lent if reference.is_lent else "")
 
 
 def _values(spread: Spread) -> list[float]:

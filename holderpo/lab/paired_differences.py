@@ -1,4 +1,7 @@
-"""Differences between arms over pairs of runs, and how easily chance makes them."""
+"""Differences between arms over pairs of runs, against what the protocol compares with.
+
+A setting is a regime and a clip range.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,36 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import torch
-
-from holderpo.intervals import Interval, wilson_interval
-from holderpo.lab.planned_runs import LabArm, RegimeRuns
+from holderpo.lab.lab_arms import LabArm, restrict
+from holderpo.lab.pair_statistics import holm, sign_flip_p_value
+from holderpo.lab.planned_runs import RegimeRuns
 from holderpo.studies.arms import Bootstrap, Difference, Spread, subtract
 from holderpo.studies.windows import ALL
 
 BEST_STATIC = "the best static order"
 TOKEN_CLIPPED = "token-clipped GRPO"
+ASCENDING = "the same schedule ascending"
+# Corrected together: the two references of all arms; and the twins, which few arms have.
+FAMILIES = ((BEST_STATIC, TOKEN_CLIPPED), (ASCENDING,))
 
 # The outcome by which the best is chosen, and whose differences have p-values.
 MAIN = ALL.heading
-_MOST_EXACT = 20
-_NUM_DRAWS = 100_000
+
+# From when on a difference counts.
+LARGEST_P, LEAST_DIFFERENCE = 0.05, 0.02
+ABOVE, BELOW, NEITHER = "above", "below", "neither"
 
 
 class ReferenceArm(NamedTuple):
     """An arm that others are compared with."""
 
     kind: str
-    """``BEST_STATIC`` or ``TOKEN_CLIPPED``."""
+    """Of ``FAMILIES``."""
     arm: LabArm
     num_pairs: int
     """That the choice was made over."""
+    is_lent: bool
+    """Whether it is of another part in the same regime, as this one has none."""
 
 
 class Comparison(NamedTuple):
@@ -45,97 +54,25 @@ class Comparison(NamedTuple):
     p_value: float | None
     """Of the main outcome; None for fewer than two pairs."""
     corrected: float | None
-    """For all comparisons of the part."""
+    """For all comparisons of the family in the part."""
 
     @property
     def main(self) -> Spread | None:
         """Of the main outcome; None without a pair."""
         return self.difference.spreads.get(MAIN)
 
-
-class Improvement(NamedTuple):
-    """In how many pairs an arm is better; equal ones count half."""
-
-    share: float
-    interval: Interval
-    """95 %, Wilson's."""
-
-
-def sign_flip_p_value(differences: Sequence[float], *, seed: int = 0) -> float:
-    """How often a mean at least as far from 0 comes of random signs.
-
-    If an arm makes no difference, which run of a pair has which name is chance, and each
-    difference could as well have the other sign. Two-sided.
-
-    **Source**: Fisher (1935), section 21: the randomisation test of paired values.
-
-    Args:
-        differences: one per pair.
-        seed: of the draws, which only more than 20 pairs need.
-
-    Returns:
-        The share of all choices of signs; of 100,000 drawn ones, those as measured among them, for
-        more than 20 pairs.
-    """
-    values = torch.tensor(differences, dtype=torch.float64)
-    # Equal sums may differ by rounding.
-    least = values.sum().abs() - 1e-9 * values.abs().sum()
-    if len(values) <= _MOST_EXACT:
-        sums = torch.zeros(1, dtype=torch.float64)
-        for value in values:
-            sums = torch.cat([sums + value, sums - value])
-        return (sums.abs() >= least).double().mean().item()
-    generator = torch.Generator().manual_seed(seed)
-    num_as_far = 1
-    for _ in range(100):
-        signs = torch.randint(2, (_NUM_DRAWS // 100, len(values)), generator=generator) * 2.0 - 1
-        num_as_far += int(((signs.double() @ values).abs() >= least).sum())
-    return num_as_far / (_NUM_DRAWS + 1)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected for their number: below 0.05, none of those is likely to be chance.
-
-    **Source**: Holm (1979): the k-th smallest of m times m - k + 1, at least the one before.
-
-    Args:
-        p_values: of all comparisons.
-
-    Returns:
-        Corrected ones in the same order, at most 1.
-    """
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
-    return corrected
-
-
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean of the middle half: a quarter of the values, rounded down, is left out at each end.
-
-    **Source**: Agarwal et al. (2021), section 4.3.
-
-    Args:
-        values: at least one.
-    """
-    cut = len(values) // 4
-    return statistics.fmean(sorted(values)[cut : len(values) - cut])
-
-
-def improvement(differences: Sequence[float]) -> Improvement:
-    """Share of the pairs in which an arm is better.
-
-    Args:
-        differences: at least one, an improvement being positive.
-    """
-    better = sum(1.0 if value > 0 else 0.5 if value == 0 else 0.0 for value in differences)
-    return Improvement(better / len(differences), wilson_interval(better, len(differences)))
+    @property
+    def verdict(self) -> str | None:
+        """Whether the difference counts; None where there is no p-value."""
+        if self.main is None or self.corrected is None:
+            return None
+        if self.corrected >= LARGEST_P or abs(self.main.mean) < LEAST_DIFFERENCE:
+            return NEITHER
+        return ABOVE if self.main.mean > 0 else BELOW
 
 
 def references(runs: RegimeRuns, clip: str) -> list[ReferenceArm]:
-    """What the arms of a clip range are compared with.
+    """What all arms of a clip range are compared with.
 
     The best static order is the one of the highest mean AUC over the pairs that all static orders
     have which have any run. That the same runs choose and compare favours it.
@@ -147,15 +84,33 @@ def references(runs: RegimeRuns, clip: str) -> list[ReferenceArm]:
     Returns:
         Those that can be told.
     """
-    own = [arm for arm in runs.at(clip) if arm.results]
     found = []
-    best, num_pairs = best_of([arm for arm in own if arm.is_static])
-    if best is not None:
-        found.append(ReferenceArm(BEST_STATIC, best, num_pairs))
-    for arm in own:
-        if arm.is_token_clipped_grpo:
-            found.append(ReferenceArm(TOKEN_CLIPPED, arm, len(arm.results)))
+    for kind in FAMILIES[0]:
+        arms, is_lent = candidates(runs, clip, kind)
+        best, num_pairs = best_of(arms)
+        if best is not None:
+            found.append(ReferenceArm(kind, best, num_pairs, is_lent))
     return found
+
+
+def candidates(runs: RegimeRuns, clip: str, kind: str) -> tuple[list[LabArm], bool]:
+    """The arms with runs that a reference is chosen from.
+
+    Args:
+        runs: of a regime.
+        clip: range, as in the names.
+        kind: ``BEST_STATIC`` or ``TOKEN_CLIPPED``.
+
+    Returns:
+        Them, and whether they are of other parts, as this one plans none.
+    """
+
+    def is_one(arm: LabArm) -> bool:
+        return arm.is_static if kind == BEST_STATIC else arm.is_token_clipped_grpo
+
+    own = [arm for arm in runs.at(clip) if is_one(arm)]
+    lent = [arm for arm in runs.lent if is_one(arm) and arm.is_clipped_like(clip)]
+    return [arm for arm in own or lent if arm.results], not own
 
 
 def best_of(arms: Sequence[LabArm]) -> tuple[LabArm | None, int]:
@@ -167,9 +122,7 @@ def best_of(arms: Sequence[LabArm]) -> tuple[LabArm | None, int]:
     Returns:
         It, None if there is no such pair; and the number of those pairs.
     """
-    if not arms:
-        return None, 0
-    common = set.intersection(*(set(arm.results) for arm in arms))
+    common = set.intersection(*(set(arm.results) for arm in arms)) if arms else set()
     if not common:
         return None, 0
 
@@ -183,8 +136,8 @@ def best_of(arms: Sequence[LabArm]) -> tuple[LabArm | None, int]:
 def compare_part(regimes: Sequence[RegimeRuns], bootstrap: Bootstrap) -> list[Comparison]:
     """Every arm of a part against the references of its clip range.
 
-    The correction counts each two arms once, and those that lack runs as if they were equal: it
-    does not grow with what is finished.
+    The correction counts those that lack runs as if they were equal: it does not grow with what
+    is finished.
 
     Args:
         regimes: of the part.
@@ -194,24 +147,15 @@ def compare_part(regimes: Sequence[RegimeRuns], bootstrap: Bootstrap) -> list[Co
         One for each arm and reference.
     """
     made = [one for runs in regimes for one in _compare_regime(runs, bootstrap)]
-    p_values: dict[tuple[str, frozenset[str]], float] = {}
-    for one in made:
-        p_values[_names(one)] = 1.0 if one.p_value is None else one.p_value
-    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return [
-        one._replace(corrected=None if one.p_value is None else corrected[_names(one)])
-        for one in made
-    ]
-
-
-def num_compared(comparisons: Sequence[Comparison]) -> int:
-    """Different comparisons: an arm with another is one, whichever is the reference."""
-    return len({_names(one) for one in comparisons})
-
-
-def _names(comparison: Comparison) -> tuple[str, frozenset[str]]:
-    arms = (comparison.arm.name, comparison.reference.arm.name)
-    return comparison.regime, frozenset(arms)
+    found = []
+    for kinds in FAMILIES:
+        family = [one for one in made if one.reference.kind in kinds]
+        p_values = holm([1.0 if one.p_value is None else one.p_value for one in family])
+        found += [
+            one if one.p_value is None else one._replace(corrected=p_value)
+            for one, p_value in zip(family, p_values, strict=True)
+        ]
+    return found
 
 
 def _compare_regime(runs: RegimeRuns, bootstrap: Bootstrap) -> Iterator[Comparison]:
@@ -220,6 +164,43 @@ def _compare_regime(runs: RegimeRuns, bootstrap: Bootstrap) -> Iterator[Comparis
             for arm in runs.at(clip):
                 if arm.name != reference.arm.name:
                     yield compare(runs, arm, reference, bootstrap)
+        for arm in runs.at(clip):
+            for twin in runs.at(clip):
+                if arm.is_descending_twin_of(twin):
+                    reference = ReferenceArm(ASCENDING, twin, len(twin.results), False)
+                    yield compare(runs, arm, reference, bootstrap)
+
+
+def compare_apart(runs: RegimeRuns, clip: str, bootstrap: Bootstrap) -> list[Comparison]:
+    """The best static order is chosen on even seeds and compared on odd ones.
+
+    Args:
+        runs: of a regime.
+        clip: range, as in the names.
+        bootstrap: for the intervals.
+
+    Returns:
+        One for each arm, not corrected; nothing if either kind of seeds lacks what is needed.
+    """
+    even, odd = (
+        [number for number, pair in enumerate(runs.pairs) if pair.seed % 2 == rest]
+        for rest in (0, 1)
+    )
+    statics, is_lent = candidates(runs, clip, BEST_STATIC)
+    chosen_from = [restrict(arm, even, bootstrap) for arm in statics]
+    best, num_pairs = best_of([arm for arm in chosen_from if arm.results])
+    if best is None:
+        return []
+    compared_with = next(arm for arm in statics if arm.name == best.name)
+    reference = ReferenceArm(
+        BEST_STATIC, restrict(compared_with, odd, bootstrap), num_pairs, is_lent
+    )
+    made = [
+        compare(runs, restrict(arm, odd, bootstrap), reference, bootstrap)
+        for arm in runs.at(clip)
+        if arm.name != best.name
+    ]
+    return [one for one in made if one.main is not None]
 
 
 def compare(

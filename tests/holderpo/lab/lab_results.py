@@ -14,6 +14,10 @@ arms:
   static0: {{p: {CONSTANT % "0.0"}}}
   static2: {{p: {CONSTANT % "2.0"}}}
   linear: {{p: {{_target_: holderpo.control.schedule.Annealing, start: 2.0, end: -2.0}}}}
+  linear_asc: {{p: {{_target_: holderpo.control.schedule.Annealing, start: -2.0, end: 2.0}}}}
+  linear_4: {{p: {{_target_: holderpo.control.schedule.Annealing, start: 4.0, end: -2.0}}}}
+  # A sequence clip of its own, as GSPO's.
+  narrow: {{clip_low: 3.0e-4, clip_high: 4.0e-4, p: {CONSTANT % "0.0"}}}
   sign_matched:
     p:
       _target_: holderpo.control.rules.SignMatched

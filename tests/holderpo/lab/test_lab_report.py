@@ -73,7 +73,7 @@ def test_tables_have_the_numbers_of_the_runs(report, tmp_path):
     assert (arms["linear"]["n"], arms["grpo"]["n"]) == ("6", "5 of 6")
     assert arms["static0"]["held-out before"] == "0.250 (0.250 to 0.250)"
     assert arms["linear"]["collapsed"] == "0 of 6"
-    against_static, against_grpo = text.split("Against ")[1:]
+    against_static, against_grpo, apart = text.split("Against ")[1:]
     linear = cells_of(against_static, "difference in AUC")["linear"]
     assert (linear["minus"], linear["pairs"], linear["left out"]) == ("static0", "6", "none")
     assert linear["difference in AUC"].startswith("+0.125 (")
@@ -84,11 +84,57 @@ def test_tables_have_the_numbers_of_the_runs(report, tmp_path):
     assert linear["by model"] == "0: +0.042, 1: +0.208"
     grpo = cells_of(against_grpo, "difference in AUC")["linear"]
     assert (grpo["pairs"], grpo["left out"]) == ("5", "1 only linear")
+    assert apart.startswith("the best static order, chosen on even seeds and compared on odd ones:")
+    # 0.75 and 0.5 of seed 1.
+    linear = cells_of(apart, "difference in AUC")["linear"]
+    assert (linear["pairs"], linear["p"]) == ("2", "1")
+    assert linear["difference in AUC"].startswith("+0.125 (")
+    assert "counts" not in linear
     assert "the best static order is static0, chosen over 6 of 6 pairs" in text
     assert "Missing runs: 2.1 of grpo." in text
-    assert "5 comparisons, for which p is corrected." in text
+    assert "p is corrected for 6 comparisons." in text
     assert "Made with: torch 2, commit abc (23 runs)." in text
     assert "part orders: 1 of 24 runs missing" in shown
+
+
+def test_settings_are_counted_in_which_a_difference_counts(report, tmp_path):
+    part = """
+  orders:
+    what: which order
+    arms: [static0, static2, linear, grpo]
+    regimes: [middle, stressed]
+    clip_ranges: [0.05, 0.2]
+    seeds: [0, 1, 2, 3, 4, 5, 6, 7]
+    model_seeds: [0, 1]
+"""
+    plan = plan_of(tmp_path, part)
+    pairs = [(seed, model) for seed in range(8) for model in range(2)]
+
+    def results(regime, **means):
+        aucs = {
+            name.replace("_", "@0."): dict.fromkeys(pairs, mean) for name, mean in means.items()
+        }
+        return results_of(plan, aucs, regime=regime)
+
+    given = [
+        *results("middle", static0_05=0.5, static2_05=0.25, linear_05=0.75, grpo_05=0.5),
+        *results("middle", static0_2=0.5, static2_2=0.5, linear_2=0.25, grpo_2=0.25),
+        *results("stressed", static0_05=0.5, static2_05=0.5, linear_05=0.75),
+        *results("stressed", static0_2=0.5, linear_2=0.5),
+    ]
+    _, text, _ = report(given, part)
+    table = text.split("settings above")[1].split("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert {(arm, kind): [int(cell) for cell in counts] for arm, kind, *counts in rows} == {
+        # Above, below, neither, and lacking runs.
+        ("static2", "the best static order"): [0, 1, 2, 1],
+        ("linear", "the best static order"): [2, 1, 1, 0],
+        ("grpo", "the best static order"): [0, 1, 1, 2],
+        ("static0", "token-clipped GRPO"): [1, 0, 1, 0],
+        ("static2", "token-clipped GRPO"): [1, 1, 0, 0],
+        ("linear", "token-clipped GRPO"): [1, 0, 1, 0],
+        ("any static order", "the best static order"): [0, 1, 2, 1],
+    }
 
 
 def test_what_is_not_run_is_said(report, tmp_path):

@@ -1,23 +1,16 @@
-"""Differences over pairs, and the numbers beside them, against values made by hand."""
+"""Differences between arms over pairs, against values made by hand."""
 
-import math
-import statistics
-from itertools import product
-
-import pytest
-
-from holderpo.intervals import wilson_interval
 from holderpo.lab.paired_differences import (
+    ABOVE,
+    ASCENDING,
+    BELOW,
     BEST_STATIC,
+    NEITHER,
     TOKEN_CLIPPED,
     best_of,
+    compare_apart,
     compare_part,
-    holm,
-    improvement,
-    interquartile_mean,
-    num_compared,
     references,
-    sign_flip_p_value,
 )
 from holderpo.lab.planned_runs import match
 from holderpo.studies.arms import Bootstrap, CollapseRule
@@ -32,62 +25,6 @@ def runs_of(folder, aucs, parts=None):
     return match(plan, results_of(plan, aucs), bootstrap=BOOTSTRAP, rule=CollapseRule()).parts[
         "orders"
     ]
-
-
-@pytest.mark.parametrize(
-    ("differences", "expected"),
-    [
-        ([1, 2, 3], 2 / 8),  # Only all signs alike are as far.
-        ([1, 2, -1], 6 / 8),  # 4 and 2, the latter in two ways; both directions.
-        ([5, 5, 5, 5, -1], 2 * 2 / 32),  # 19, and 21.
-        ([1, -1], 1),
-        ([0, 0, 0], 1),
-        ([0.5] * 16, 2 / 2**16),
-    ],
-)
-def test_p_value_is_the_share_of_signs(differences, expected):
-    assert sign_flip_p_value(differences) == expected
-
-
-def test_sums_that_are_equal_but_for_rounding_are_equal():
-    # Sums of tenths meet often, and rarely in floating point.
-    tenths = [1, 2, 3, -6, 7, -1, 4, 3]
-    all_signs = product((1, -1), repeat=len(tenths))
-    sums = [
-        abs(sum(sign * value for sign, value in zip(signs, tenths, strict=True)))
-        for signs in all_signs
-    ]
-    expected = statistics.fmean(value >= abs(sum(tenths)) for value in sums)
-    assert sign_flip_p_value([value / 10 for value in tenths]) == expected
-
-
-def test_many_pairs_are_drawn():
-    # 20 of 30 alike: the number of positive signs is binomial.
-    differences = [1.0] * 20 + [-1.0] * 10
-    expected = 2 * sum(math.comb(30, k) for k in range(11)) / 2**30
-    assert sign_flip_p_value(differences) == pytest.approx(expected, abs=0.003)
-    assert sign_flip_p_value(differences) == sign_flip_p_value(differences, seed=0)
-    # The signs as measured are among the draws: never 0.
-    assert sign_flip_p_value([1.0] * 60) == 1 / 100_001
-
-
-def test_holm_multiplies_by_what_is_left():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([0.02]) == [0.02]
-    assert holm([]) == []
-
-
-def test_interquartile_mean_leaves_a_quarter_out_at_each_end():
-    assert interquartile_mean([100, 0, 2, 3, 4, 5, 6, -50]) == 3.5
-    assert interquartile_mean([0.0, 3.0, 100.0, 4.0, 5.0]) == 4.0
-    assert interquartile_mean([1.0, 2.0, 6.0]) == 3.0
-
-
-def test_equal_pairs_improve_by_half():
-    found = improvement([0.1, -0.1, 0.0, 0.2])
-    assert found.share == 0.625
-    assert found.interval == wilson_interval(2.5, 4)
 
 
 def test_the_best_is_chosen_where_all_have_a_run(tmp_path):
@@ -151,7 +88,7 @@ def test_differences_are_of_whole_pairs(tmp_path):
     )
 
 
-def test_correction_counts_two_arms_once_and_what_is_missing(tmp_path):
+def test_correction_counts_what_is_missing(tmp_path):
     aucs = {
         "static0": dict.fromkeys(PAIRS, 0.5),
         "static2": dict.fromkeys(PAIRS, 0.25),
@@ -159,17 +96,114 @@ def test_correction_counts_two_arms_once_and_what_is_missing(tmp_path):
     }
     (runs,) = runs_of(tmp_path, aucs)
     made = compare_part([runs], BOOTSTRAP)
-    # static2, linear and grpo against static0; static0 (again), static2 and linear against grpo.
-    assert (len(made), num_compared(made)) == (6, 5)
+    # static2, linear and grpo against static0; static0, static2 and linear against grpo.
+    assert len(made) == 6
     found = {(one.arm.name, one.reference.kind): one for one in made}
     least = 2 / 2**6
     for arm, kind in (("static2", BEST_STATIC), ("grpo", BEST_STATIC), ("static0", TOKEN_CLIPPED)):
         assert found[arm, kind].p_value == least
-        assert found[arm, kind].corrected == 5 * least
+        assert found[arm, kind].corrected == 6 * least
     assert found["static2", TOKEN_CLIPPED].corrected == 1
     lacking = found["linear", BEST_STATIC]
     assert (lacking.main, lacking.p_value, lacking.corrected) == (None, None, None)
+    assert lacking.verdict is None
     assert lacking.difference.paired_seeds == []
+
+
+MANY = """
+  orders:
+    what: which order
+    arms: [static0, static2, linear, linear_asc, linear_4, grpo]
+    regimes: [middle]
+    seeds: [0, 1, 2, 3, 4, 5, 6, 7]
+    model_seeds: [0, 1]
+"""
+MANY_PAIRS = [(seed, model) for seed in range(8) for model in range(2)]
+
+
+def test_a_difference_counts_if_it_is_large_and_no_chance(tmp_path):
+    means = {"static0": 0.5, "static2": 0.4844, "linear": 0.75, "linear_asc": 0.25, "grpo": 0.5}
+    aucs = {name: dict.fromkeys(MANY_PAIRS, value) for name, value in means.items()}
+    # Large in the mean, and in half of the pairs only.
+    aucs["linear_4"] = {pair: 0.0 if pair[0] % 2 else 0.9 for pair in MANY_PAIRS}
+    (runs,) = runs_of(tmp_path, aucs, MANY)
+    made = [one for one in compare_part([runs], BOOTSTRAP) if one.reference.kind == BEST_STATIC]
+    assert {one.arm.name: one.verdict for one in made} == {
+        **{"static2": NEITHER, "linear": ABOVE, "linear_asc": BELOW},
+        **{"linear_4": NEITHER, "grpo": NEITHER},
+    }
+    assert [one.p_value == 2 / 2**16 for one in made] == [True, True, True, False, False]
+
+
+def test_a_schedule_is_compared_with_its_ascending_twin_alone(tmp_path):
+    means = {"static0": 0.5, "linear": 0.75, "linear_asc": 0.25, "linear_4": 0.5}
+    aucs = {name: dict.fromkeys(MANY_PAIRS, value) for name, value in means.items()}
+    (runs,) = runs_of(tmp_path, aucs, MANY)
+    (one,) = [one for one in compare_part([runs], BOOTSTRAP) if one.reference.kind == ASCENDING]
+    assert (one.arm.name, one.reference.arm.name) == ("linear", "linear_asc")
+    assert (one.main.mean, one.verdict) == (0.5, ABOVE)
+    # The only one of its kind: corrected for nothing else.
+    assert one.corrected == one.p_value == 2 / 2**16
+
+
+def test_references_are_lent_by_parts_of_the_same_regime(tmp_path):
+    parts = """
+  orders:
+    what: which order
+    arms: [static0, static2, grpo]
+    regimes: [middle, stressed]
+    clip_ranges: [0.05, 0.2]
+    seeds: [0, 1, 2]
+    model_seeds: [0, 1]
+  later:
+    what: what else
+    arms: [linear_4, narrow]
+    regimes: [middle]
+    seeds: [0, 1]
+"""
+    plan = plan_of(tmp_path, parts)
+    pairs = [(0, 0), (1, 0), (0, 1), (2, 0)]
+    # At the other clip range they would be better.
+    means = {"static0@0.05": 0.9, "static0@0.2": 0.5, "static2@0.2": 0.25, "grpo@0.2": 0.25}
+    aucs = {name: dict.fromkeys(pairs, value) for name, value in means.items()}
+    results = results_of(plan, aucs)
+    results += results_of(plan, {"linear_4": {(0, 0): 0.75, (1, 0): 0.625}}, "later")
+    parts = match(plan, results, bootstrap=BOOTSTRAP, rule=CollapseRule()).parts
+    made = compare_part(parts["later"], BOOTSTRAP)
+    assert [(one.arm.name, one.reference.arm.name) for one in made] == [
+        *(("linear_4", "static0@0.2"), ("narrow", "static0@0.2")),
+        *(("linear_4", "grpo@0.2"), ("narrow", "grpo@0.2")),
+    ]
+    assert all(one.reference.is_lent for one in made)
+    assert list(made[0].main.by_seed.values()) == [0.25, 0.125]
+    # Only its runs in the pairs of this part.
+    assert (made[0].reference.num_pairs, made[0].reference.arm.num_planned) == (2, 2)
+    own = references(parts["orders"][0], "0.2")
+    assert [one.is_lent for one in own] == [False, False]
+    # Nothing is planned there that could be lent.
+    assert references(parts["orders"][1], "0.2") == []
+
+
+def test_the_best_is_also_chosen_on_even_seeds_and_compared_on_odd_ones(tmp_path):
+    aucs = {
+        # Best on even seeds, 0.5 against 0.375, and not over all.
+        "static0": {(0, 0): 0.5, (1, 0): 0.0, (2, 0): 0.5, (1, 1): 0.125},
+        "static2": {(0, 0): 0.25, (1, 0): 0.75, (2, 0): 0.5, (1, 1): 0.75},
+        "linear": {(0, 0): 1.0, (1, 0): 0.25, (1, 1): 0.25},
+        "grpo": {(0, 0): 1.0},
+    }
+    (runs,) = runs_of(tmp_path, aucs)
+    assert references(runs, "")[0].arm.name == "static2"
+    made = compare_apart(runs, "", BOOTSTRAP)
+    assert [(one.arm.name, one.reference.arm.name) for one in made] == [
+        ("static2", "static0"),
+        ("linear", "static0"),
+    ]
+    assert list(made[1].main.by_seed.values()) == [0.25, 0.125]
+    assert made[1].p_value == 2 / 4
+    assert made[1].reference.num_pairs == 2
+    (odd_only,) = runs_of(tmp_path, {name: {(1, 0): 0.5} for name in aucs})
+    assert compare_apart(odd_only, "", BOOTSTRAP) == []
 
 
 def test_one_pair_has_no_p_value(tmp_path):

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from holderpo.lab.planned_runs import Pair, match, with_curve
+from holderpo.lab.lab_arms import with_curve
+from holderpo.lab.planned_runs import Pair, match
 from holderpo.studies.arms import HELD_OUT, Bootstrap, CollapseRule
 from tests.holderpo.lab.lab_results import PART, again, plan_of, result_of, results_of
 
@@ -45,6 +46,42 @@ def test_kinds_of_arms_are_told_by_their_settings(tmp_path):
     # Neither shuffled rewards nor a loss of one's own have an order to be compared with.
     assert [arm.base for arm in middle.at("0.2") if arm.is_static] == ["static0"]
     assert [arm.base for arm in middle.at("0.2") if arm.is_token_clipped_grpo] == ["grpo"]
+
+
+def test_a_clip_range_of_its_own_makes_another_method(tmp_path):
+    part = PART.replace("[static0, static2,", "[narrow, static2,")
+    (runs,) = matched(plan_of(tmp_path, part), []).parts["orders"]
+    assert [arm.name for arm in runs.arms if arm.is_static] == ["static2"]
+
+
+def test_a_twin_differs_in_the_direction_only(tmp_path):
+    part = PART.replace("linear,", "linear, linear_asc, linear_4,")
+    (runs,) = matched(plan_of(tmp_path, part), []).parts["orders"]
+    twins = [
+        (arm.name, other.name)
+        for arm in runs.arms
+        for other in runs.arms
+        if arm.is_descending_twin_of(other)
+    ]
+    assert twins == [("linear", "linear_asc")]
+
+
+def test_arms_are_lent_by_parts_of_the_same_task_and_regime(tmp_path):
+    later = """
+  later:
+    what: more
+    arms: [own, grpo]
+    regimes: [middle, stressed]
+    seeds: [1]
+"""
+    plan = plan_of(tmp_path, PART + later)
+    results = results_of(plan, {"static2": {(1, 0): 0.5, (2, 0): 0.25}})
+    middle, stressed = matched(plan, results).parts["later"]
+    assert [arm.name for arm in middle.lent] == ["static0", "static2", "linear"]
+    assert [len(arm.results) for arm in middle.lent] == [0, 1, 0]
+    assert middle.lent[1].numbers.spreads["AUC"].by_seed == {0: 0.5}
+    assert stressed.lent == ()
+    assert [arm.name for arm in middle.arms] == ["own", "grpo"]
 
 
 def test_an_arm_without_clip_ranges_keeps_its_name(tmp_path):
