@@ -15,10 +15,11 @@ from holderpo.lab.lab_tables import (
     ratio_sheet,
     setting_sheet,
 )
+from holderpo.lab.pair_statistics import smallest_p_value
 from holderpo.lab.paired_differences import (
-    ASCENDING,
     BEST_STATIC,
     FAMILIES,
+    LARGEST_P,
     Comparison,
     compare_apart,
     compare_part,
@@ -113,7 +114,7 @@ def _sections(
         comparisons = compare_part(regimes, bootstrap)
         if comparisons:
             yield _families(comparisons)
-            yield markdown(setting_sheet(comparisons))
+            yield markdown(setting_sheet(regimes, comparisons))
         for runs in regimes:
             yield f"### {part}, {runs.regime}"
             own = [one for one in comparisons if one.regime == runs.regime]
@@ -151,9 +152,22 @@ def _regime(
 
 
 def _families(comparisons: Sequence[Comparison]) -> str:
-    counts = [sum(one.reference.kind in kinds for one in comparisons) for kinds in FAMILIES]
-    twins = f", and {counts[1]} with {ASCENDING}" if counts[1] else ""
-    return f"p is corrected for {counts[0]} comparisons{twins}."
+    """How many comparisons p is corrected for, and whether any can count then."""
+    sentences = []
+    for kinds in FAMILIES:
+        family = [one for one in comparisons if one.reference.kind in kinds]
+        if not family:
+            continue
+        whom = " or ".join(dict.fromkeys(one.reference.kind for one in family))
+        sentences.append(f"p is corrected for {len(family)} comparisons with {whom}.")
+        num_pairs = max(one.num_planned_pairs for one in family)
+        least = smallest_p_value(num_pairs) * len(family)
+        if least >= LARGEST_P:
+            sentences.append(
+                f"**No difference can count there**: of {num_pairs} pairs p is at least "
+                f"{smallest_p_value(num_pairs):.2g}, corrected {min(1, least):.2g}."
+            )
+    return " ".join(sentences)
 
 
 def _missing(runs: RegimeRuns) -> Iterator[str]:

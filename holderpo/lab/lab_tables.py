@@ -12,6 +12,7 @@ from holderpo.lab.paired_differences import (
     ABOVE,
     BELOW,
     BEST_STATIC,
+    FAMILIES,
     MAIN,
     NEITHER,
     Comparison,
@@ -102,19 +103,22 @@ def _mean(arm: LabArm, window: str, name: str, form: str) -> str:
     return text if len(finite) == len(values) else f"{text} ({len(finite)} of {len(values)} runs)"
 
 
-def setting_sheet(comparisons: Sequence[Comparison]) -> Sheet:
+def setting_sheet(regimes: Sequence[RegimeRuns], comparisons: Sequence[Comparison]) -> Sheet:
     """In how many settings, regimes with a clip range, each difference counts.
 
     Args:
-        comparisons: of a part.
+        regimes: of a part.
+        comparisons: all of it.
     """
-    verdicts: dict[tuple[str, str], list[str | None]] = {}
-    for one in comparisons:
-        verdicts.setdefault((one.arm.base, one.reference.kind), []).append(one.verdict)
-    rows = [
-        [base, kind, *(str(found.count(word)) for word in (ABOVE, BELOW, NEITHER, None))]
-        for (base, kind), found in verdicts.items()
-    ]
+    headings = ["arm", "against", *(f"settings {ABOVE}", BELOW, NEITHER, "lacking runs")]
+    rows = []
+    bases = dict.fromkeys(arm.base for runs in regimes for arm in runs.arms)
+    for kind in (kind for kinds in FAMILIES for kind in kinds):
+        own = [one for one in comparisons if one.reference.kind == kind]
+        for base in bases:
+            found = [one.verdict for one in own if one.arm.base == base]
+            if found:
+                rows.append([base, kind, *_count(found)])
     statics: dict[tuple[str, str], list[str | None]] = {}
     for one in comparisons:
         if one.reference.kind == BEST_STATIC and one.arm.is_static:
@@ -125,10 +129,12 @@ def setting_sheet(comparisons: Sequence[Comparison]) -> Sheet:
             BELOW if BELOW in words else None if None in words else NEITHER
             for words in statics.values()
         ]
-        counts = [str(found.count(word)) for word in (ABOVE, BELOW, NEITHER, None)]
-        rows.append(["any static order", BEST_STATIC, *counts])
-    headings = ["arm", "against", *(f"settings {ABOVE}", BELOW, NEITHER, "lacking runs")]
+        rows.append(["any static order", BEST_STATIC, *_count(found)])
     return Sheet("", headings, rows)
+
+
+def _count(verdicts: Sequence[str | None]) -> list[str]:
+    return [str(verdicts.count(word)) for word in (ABOVE, BELOW, NEITHER, None)]
 
 
 def difference_sheet(comparisons: Sequence[Comparison], *, is_corrected: bool = True) -> Sheet:

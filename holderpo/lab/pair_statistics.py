@@ -54,6 +54,15 @@ def sign_flip_p_value(differences: Sequence[float], *, seed: int = 0) -> float:
     return num_as_far / (_NUM_DRAWS + 1)
 
 
+def smallest_p_value(num_pairs: int) -> float:
+    """What the p-value is if an arm is the better one in every pair.
+
+    Args:
+        num_pairs: at least one.
+    """
+    return max(2.0 ** (1 - num_pairs), 1 / (_NUM_DRAWS + 1) if num_pairs > _MOST_EXACT else 0)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Corrected for their number: below 0.05, none of those is likely to be chance.
 

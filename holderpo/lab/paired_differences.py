@@ -62,6 +62,11 @@ class Comparison(NamedTuple):
         return self.difference.spreads.get(MAIN)
 
     @property
+    def num_planned_pairs(self) -> int:
+        """That there can be in the end."""
+        return min(self.arm.num_planned, self.reference.arm.num_planned)
+
+    @property
     def verdict(self) -> str | None:
         """Whether the difference counts; None where there is no p-value."""
         if self.main is None or self.corrected is None:

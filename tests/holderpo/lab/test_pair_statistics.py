@@ -12,6 +12,7 @@ from holderpo.lab.pair_statistics import (
     improvement,
     interquartile_mean,
     sign_flip_p_value,
+    smallest_p_value,
 )
 
 
@@ -50,6 +51,12 @@ def test_many_pairs_are_drawn():
     assert sign_flip_p_value(differences) == sign_flip_p_value(differences, seed=0)
     # The signs as measured are among the draws: never 0.
     assert sign_flip_p_value([1.0] * 60) == 1 / 100_001
+
+
+def test_the_smallest_p_value_is_that_of_all_pairs_alike():
+    for num_pairs in (1, 2, 8, 20, 21, 40):
+        alike = sign_flip_p_value([1.0] * num_pairs)
+        assert smallest_p_value(num_pairs) == pytest.approx(alike, abs=1.5e-5 * (num_pairs > 20))
 
 
 def test_holm_multiplies_by_what_is_left():
