@@ -11,14 +11,17 @@ from typing import Any
 import torch
 import yaml
 
+from holderpo.bootstrap import NUM_RESAMPLES
 from holderpo.lab.lab_sweep import run_cells
 from holderpo.lab.protocol import read_protocol
 from holderpo.lab.settings import ArmSettings, Cell, Regime, from_mapping
 from holderpo.lab.training import run_cell
+from holderpo.studies.arms import Bootstrap
 
 PROTOCOL = Path("docs/study/protocol.yaml")
 RESULTS = Path("docs/study/results.jsonl")
 MODELS = Path("data/lab")
+REPORT = Path("docs/study")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m holderpo.lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (_add_run, _add_sweep):
+    for add in (_add_run, _add_sweep, _add_report):
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -129,6 +132,32 @@ def _sweep(options: argparse.Namespace) -> None:
             num_processes=options.processes,
             device=options.device,
         )
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("report", help="tables and pictures of the runs that are made")
+    parser.add_argument("--protocol", type=Path, default=PROTOCOL, help=f"(default: {PROTOCOL})")
+    parser.add_argument(
+        "--results", type=Path, nargs="+", default=[RESULTS], help=f"(default: {RESULTS})"
+    )
+    parser.add_argument("--out", type=Path, default=REPORT, help=f"folder (default: {REPORT})")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=NUM_RESAMPLES,
+        help="of the bootstrap (default: %(default)s)",
+    )
+    parser.set_defaults(do=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    # The other commands draw nothing.
+    from holderpo.lab.lab_report import make_report
+
+    torch.set_num_threads(1)
+    bootstrap = Bootstrap(options.resamples)
+    for line in make_report(options.protocol, options.results, options.out, bootstrap):
+        print(line)
 
 
 if __name__ == "__main__":

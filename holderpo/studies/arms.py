@@ -62,9 +62,17 @@ class CollapseRule:
             raise ValueError(f"--collapse-fraction: {self.fraction}; give more than 0, at most 1")
 
     def __str__(self) -> str:
-        """The definition in words."""
+        """The definition in words, of verl's reward."""
+        return self.describe(REWARD_MEAN)
+
+    def describe(self, reward: str) -> str:
+        """The definition in words.
+
+        Args:
+            reward: what the sampled reward is called.
+        """
         return (
-            f"a run has collapsed if its mean {REWARD_MEAN} over the last {self.size} steps is "
+            f"a run has collapsed if its mean {reward} over the last {self.size} steps is "
             f"below {self.fraction:g} times its best mean over {self.size} consecutive steps "
             f"before those; not defined below {2 * self.size} steps or where that best is negative"
         )

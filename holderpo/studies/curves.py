@@ -23,7 +23,7 @@ BAND_WORDS: Mapping[Band, str] = {
 }
 
 # Okabe and Ito (2008), told apart by colour-blind readers; the baseline is black.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MOST_TOGETHER = 4
 
 
@@ -88,6 +88,7 @@ def draw_curves(
     metric: str,
     band: Band,
     baseline: str | None = None,
+    title: str | None = None,
 ) -> None:
     """Draw up to four arms in one diagram, more of them in one each.
 
@@ -97,10 +98,12 @@ def draw_curves(
         metric: label of the vertical axis.
         band: what is shaded, said in the title.
         baseline: name of the arm that is drawn in black, and into every diagram.
+        title: a line above the picture.
     """
     together = len(curves) <= _MOST_TOGETHER
     figure = _draw_together(curves, baseline) if together else _draw_apart(curves, baseline)
-    figure.suptitle(f"{metric}: mean over seeds; {BAND_WORDS[band]}", fontsize=11)
+    of = f"{metric}: " if title is None else f"{title}\n"
+    figure.suptitle(f"{of}mean over seeds; {BAND_WORDS[band]}", fontsize=11)
     figure.supxlabel("step", fontsize=10)
     figure.supylabel(metric, fontsize=10)
     for path in paths:
@@ -110,11 +113,11 @@ def draw_curves(
 def _draw_together(curves: Sequence[Curve], baseline: str | None) -> Figure:
     figure = Figure(figsize=(8.2, 4.8), layout="constrained")
     axis = figure.subplots()
-    colours = iter(_COLOURS)
+    colours = iter(COLOURS)
     for curve in curves:
         colour = "black" if curve.name == baseline else next(colours)
         is_baseline = ", baseline" if curve.name == baseline else ""
-        _draw_band(axis, curve, colour, f"{curve.label}{is_baseline}")
+        draw_band(axis, curve, colour, f"{curve.label}{is_baseline}")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=9)
     return figure
@@ -134,7 +137,7 @@ def _draw_apart(curves: Sequence[Curve], baseline: str | None) -> Figure:
                 axis.plot(other.steps, other.mean, color="0.82", linewidth=0.8, zorder=1)
             elif other.name != curve.name:
                 axis.plot(*(other.steps, other.mean), color="black", linewidth=1.2, linestyle="--")
-        _draw_band(axis, curve, "black" if curve.name == baseline else _COLOURS[0], None)
+        draw_band(axis, curve, "black" if curve.name == baseline else COLOURS[0], None)
         axis.set_title(curve.label, fontsize=10)
         axis.grid(alpha=0.3)
     for index, axis in enumerate(axes.flat):
@@ -147,7 +150,15 @@ def _draw_apart(curves: Sequence[Curve], baseline: str | None) -> Figure:
     return figure
 
 
-def _draw_band(axis: Axes, curve: Curve, colour: str, label: str | None) -> None:
+def draw_band(axis: Axes, curve: Curve, colour: str, label: str | None) -> None:
+    """Draw one curve: a line, and its band where there is one.
+
+    Args:
+        axis: to draw on.
+        curve: mean and band.
+        colour: of both.
+        label: for the legend; None for none.
+    """
     # A single step has no line to be seen.
     marker = "o" if len(curve.steps) == 1 else None
     axis.plot(

@@ -24,7 +24,7 @@ from holderpo.studies.arms import (
 )
 from holderpo.studies.compare import main
 from holderpo.studies.comparison_tables import label_arms, print_study, to_markdown
-from holderpo.studies.curves import make_curve
+from holderpo.studies.curves import draw_curves, make_curve
 from holderpo.studies.results import append_result
 from holderpo.studies.runs import read_run
 from holderpo.studies.study import Study, StudySettings
@@ -128,6 +128,12 @@ def test_collapse(rule, last, best, collapsed):
     assert rule.decide(last, best) is collapsed
 
 
+def test_collapse_is_told_of_whatever_the_reward_is_called():
+    rule = CollapseRule(size=4)
+    assert str(rule) == rule.describe(REWARD)
+    assert "its mean sampled reward over the last 4 steps" in rule.describe("sampled reward")
+
+
 def test_collapses_are_counted_of_those_that_can_tell():
     runs = [numbers("a", seed, collapsed=value) for seed, value in enumerate([True, False, None])]
     assert Arm("a", tuple(runs), {}).collapsed == (1, 2)
@@ -143,6 +149,16 @@ def test_curve_has_the_steps_of_all_seeds_and_their_range():
     assert (curve.steps, curve.num_seeds, curve.num_left_out) == ([1, 2], 2, 1)
     assert curve.mean == pytest.approx([0.2, 0.5])
     assert (curve.low, curve.high) == ([0.1, 0.2], [0.3, 0.8])
+
+
+def test_a_title_stands_above_the_curves(tmp_path):
+    curve = make_curve(
+        group_arms([numbers("a", 0, curve={1: 0.1})], BOOTSTRAP)[0], "range", BOOTSTRAP
+    )
+    for title, line in (("one task", ">one task<"), (None, ">reward: mean over seeds")):
+        path = tmp_path / "curves.svg"
+        draw_curves([curve], [path], metric="reward", band="range", title=title)
+        assert line in path.read_text()
 
 
 def test_curve_with_interval_has_that_of_the_seeds_at_each_step():
