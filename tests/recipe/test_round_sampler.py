@@ -77,7 +77,7 @@ def sampled(monkeypatch, tmp_path, ends, *, max_share, num_prompts=4, kind=ASYNC
 
 @both
 def test_prompts_that_may_fail_are_replaced_and_counted(monkeypatch, tmp_path, kind):
-    ends = [ANSWER, FAIL, ANSWER, ANSWER, FAIL, ANSWER]
+    ends = [ANSWER, FAIL, ANSWER, ANSWER, FAIL, ANSWER, FAIL, ANSWER, ANSWER]
     rollouts, sampler, batch, metrics = sampled(
         monkeypatch, tmp_path, ends, max_share=0.5, kind=kind
     )
@@ -85,6 +85,10 @@ def test_prompts_that_may_fail_are_replaced_and_counted(monkeypatch, tmp_path, k
     assert sorted(batch.keys) == ["p1_0_0", "p3_0_0", "p4_0_0", "p6_0_0"]
     assert metrics["rollout/failed_prompts"] == 2
     assert sampler.num_prompts == 4
+    # The next round has failures of its own.
+    rollouts.ask(2)
+    _, metrics = sampler(global_steps=5, partition_id="train", batch_size=2)
+    assert metrics["rollout/failed_prompts"] == 1
 
 
 @both

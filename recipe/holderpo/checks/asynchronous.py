@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from holderpo.number_kinds import is_number
 from recipe.holderpo.checks.checkpoints import UNDER_WAY
 from recipe.holderpo.checks.kinds import is_count
-from recipe.holderpo.sections import HOLDER
 
 SYNC, COLOCATE_ASYNC, SEPARATE_ASYNC = "sync", "colocate_async", "separate_async"
 _V1 = "trainer.v1"
@@ -133,10 +132,7 @@ def asynchronous_warnings(config: DictConfig) -> Iterator[str]:
             f"{_MODE} '{COLOCATE_ASYNC}' without {_LOG_PROBS}: how far the policy has moved from "
             "that of older responses is neither logged nor corrected (set it to true)"
         )
-    elif (
-        config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER
-        and config.algorithm.rollout_correction.rollout_is is None
-    ):
+    elif config.algorithm.rollout_correction.rollout_is is None:
         yield (
             f"{_MODE} '{COLOCATE_ASYNC}' without algorithm.rollout_correction.rollout_is: "
             "responses of older weights count as if the present ones had written them (set it to "

@@ -79,6 +79,7 @@ def test_the_plan_says_how_far_rollouts_are_ahead(data):
     [
         (f"{LOG_PROBS}=false", f"without {LOG_PROBS}: how far"),
         ("", "without algorithm.rollout_correction.rollout_is: responses of older"),
+        ("actor_rollout_ref.actor.policy_loss.loss_mode=vanilla", "rollout_is: responses of older"),
         (CORRECTED, None),
     ],
 )
@@ -155,7 +156,7 @@ def test_a_list_that_cannot_be_read_is_refused(run):
 
 
 def test_prompts_that_will_not_be_answered_are_said(run):
-    start, problems = start_of(run, f"{UNITS}=2", f"resume_with=[{V1}.trainer_mode]")
+    start, problems = start_of(run, f"{UNITS}=3", f"resume_with=[{V1}.trainer_mode]")
     assert problems == []
     assert any("under way" in one and "left out until the data" in one for one in start.warnings)
     shutil.rmtree(run / UNDER_WAY)
