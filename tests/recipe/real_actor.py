@@ -60,6 +60,8 @@ class Round:
                 *(f"{actor}.ppo_mini_batch_size=2", f"{actor}.ppo_micro_batch_size_per_gpu=2"),
                 *(f"{actor}.optim.lr=0.003", f"{actor}.optim.lr_scheduler_type=constant"),
                 "stop_after_skipped_rounds=2",
+                # Their age is read from TransferQueue, which is not there.
+                "actor_rollout_ref.rollout.calculate_log_probs=false",
                 *overrides,
             ],
         )

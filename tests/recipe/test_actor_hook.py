@@ -164,11 +164,11 @@ def test_the_weights_of_a_users_aggregation_are_not_made_up():
 
 
 def test_every_metric_of_the_table_is_logged_for_the_power_mean():
-    elsewhere = {"group/no_signal_frac", "actor/skipped_updates", "rollout/failed_prompts"}
+    elsewhere = {"group/no_signal_frac", "actor/skipped_updates"}
     elsewhere |= {f"holder/p{of}" for of in ("", "_positive", "_negative", "_min", "_max")}
     elsewhere |= {f"reward/{key}_frac" for key in SHARES}
-    of_agents = ("env/", "episode/", "advantage/")
-    elsewhere |= {metric.name for metric in METRICS if metric.name.startswith(of_agents)}
+    of_driver = ("env/", "episode/", "advantage/", "rollout/")
+    elsewhere |= {metric.name for metric in METRICS if metric.name.startswith(of_driver)}
     order = OrderBySign(positive=UniformOrder(-2.0), negative=UniformOrder(2.0))
     _, metrics = hook()(*micro_batch(torch.arange(NUM_ROWS), p=order)[:2])
     ours = {name for name in metrics if name.startswith("holder/")}

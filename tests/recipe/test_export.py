@@ -1,9 +1,7 @@
 """Checkpoints of a run: found, merged to a Hugging Face folder, or refused."""
 
 import os
-import runpy
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -37,20 +35,6 @@ def test_a_run_its_checkpoints_and_a_step_lead_to_the_actor(checkpoint, part):
     assert export.find_actor(checkpoint / part) == actor
     found = locate_model(str(checkpoint / part), None)
     assert (found.path, found.actor) == (str(actor / "huggingface"), actor)
-
-
-@pytest.fixture
-def merger(monkeypatch):
-    """verl's merger in this process, which may have imported verl already."""
-
-    def run_here(command, **_):
-        interpreter, option, module, *arguments = command
-        assert (interpreter, option) == (sys.executable, "-m")
-        monkeypatch.setattr(sys, "argv", [module, *arguments])
-        runpy.run_module(module, run_name="__main__")
-        return subprocess.CompletedProcess(command, 0, stdout="")
-
-    monkeypatch.setattr(export.subprocess, "run", run_here)
 
 
 def test_exporting_merges_the_shards(checkpoint, tmp_path, capsys, merger):

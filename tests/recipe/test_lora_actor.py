@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from recipe.holderpo import export
 from tests.recipe.sharing import made_once
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("merger")]
 REPOSITORY = Path(__file__).parents[2]
 # A rounded weight is at most half of this share of itself away.
 BFLOAT16 = 2**-7

@@ -69,6 +69,7 @@ def test_the_merged_model_is_the_trained_one_rounded_once(checkpoint, tmp_path, 
         assert not torch.equal(found[name].float(), below.bfloat16().float()), name
 
 
+@pytest.mark.usefixtures("merger")
 @pytest.mark.parametrize(
     ("settings", "targets"),
     [
@@ -121,6 +122,7 @@ def test_the_weights_of_an_output_layer_of_its_own_stay(tmp_path, monkeypatch):
     assert not torch.equal(found["model.embed_tokens.weight"].bfloat16(), one)
 
 
+@pytest.mark.usefixtures("merger")
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -138,6 +140,7 @@ def test_adapters_of_other_kinds_are_not_lost(settings, told, tmp_path, capsys):
         assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.usefixtures("merger")
 def test_a_note_of_another_run_is_told(checkpoint, tmp_path, capsys):
     trained, actor = checkpoint
     meta = {"r": 8, "lora_alpha": 24, "task_type": "CAUSAL_LM"}
@@ -178,6 +181,7 @@ def test_the_export_writes_the_merged_model_or_the_adapter(checkpoint, tmp_path,
     assert "has an adapter already" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("merger")
 def test_adapters_whose_alpha_is_lost_are_not_exported_as_the_model_beneath(
     checkpoint, tmp_path, capsys
 ):
@@ -190,6 +194,7 @@ def test_adapters_whose_alpha_is_lost_are_not_exported_as_the_model_beneath(
     assert "--adapter: " in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("merger")
 def test_adapters_saved_alone_are_merged_into_the_model_that_was_trained(
     checkpoint, tmp_path, capsys, monkeypatch
 ):
@@ -209,6 +214,7 @@ def test_adapters_saved_alone_are_merged_into_the_model_that_was_trained(
     assert export.main([str(actor), str(tmp_path / "adapter"), "--adapter"]) == 0
 
 
+@pytest.mark.usefixtures("merger")
 def test_what_verl_writes_of_a_model_with_adapters_is_not_taken_for_the_model(checkpoint):
     trained, actor = checkpoint
     weights = actor / "huggingface" / "model.safetensors"
