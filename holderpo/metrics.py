@@ -107,7 +107,7 @@ _OF_AGES = (
     (
         ROLLOUT_IS_WEIGHT,
         "ratio",
-        "what `rollout_is` multiplies their loss by: mean over responses",
+        "what `rollout_is` multiplies their loss by: mean over the tokens, then over responses",
         "0.5 to 1.5",
         "near 0: old responses teach nothing",
     ),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from holderpo.diagnostics import describe_rows
 from holderpo.metrics import (
     AGE_NAMES,
     ROLLOUT_AGE_FRAC,
@@ -21,7 +20,7 @@ from holderpo.metrics import (
     ROLLOUT_LOG_RATIO_MEAN,
     ROLLOUT_LOG_RATIO_STD,
 )
-from holderpo.power_mean import as_mask
+from holderpo.power_mean import as_mask, token_weights
 
 
 @torch.no_grad()
@@ -40,7 +39,7 @@ def describe_by_age(
         age: (B,) steps between the weights that wrote a response's first token and those of the
             step, from 0 on.
         p: order whose token weights are described, one number or (B,); None for no weights.
-        is_weight: (B,) what each response's loss is multiplied by to correct for its age; None
+        is_weight: (B, T) what each token's loss is multiplied by to correct for its age; None
             where nothing is.
 
     Returns:
@@ -50,17 +49,17 @@ def describe_by_age(
         ValueError: if shapes do not fit or an order is NaN.
     """
     mask_BT = as_mask(log_ratio, mask)
-    rows = describe_rows(log_ratio, mask_BT, 1.0 if p is None else p)
     count_B = mask_BT.sum(-1)
-    mean_B = log_ratio.masked_fill(~mask_BT, 0).sum(-1) / count_B.clamp(min=1)
+    mean_B = _mean(log_ratio, mask_BT)
     values = {
         ROLLOUT_LOG_RATIO_MEAN: mean_B,
-        ROLLOUT_LOG_RATIO_STD: rows.log_ratio_std,
+        ROLLOUT_LOG_RATIO_STD: _mean((log_ratio - mean_B[:, None]).square(), mask_BT).sqrt(),
     }
     if p is not None:
-        values[ROLLOUT_ESS_FRAC] = rows.ess_frac
+        hhi_B = token_weights(log_ratio, mask_BT, p).square().sum(-1)
+        values[ROLLOUT_ESS_FRAC] = 1 / (count_B * hhi_B)
     if is_weight is not None:
-        values[ROLLOUT_IS_WEIGHT] = is_weight
+        values[ROLLOUT_IS_WEIGHT] = _mean(is_weight, mask_BT)
     has_tokens_B = count_B > 0
     age_B = age.clamp(max=len(AGE_NAMES) - 1)
     found: dict[str, float] = {}
@@ -73,3 +72,8 @@ def describe_by_age(
         for metric, value_B in values.items():
             found[f"{metric}_{name}"] = value_B[of_age_B].mean().item()
     return found
+
+
+def _mean(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Over each response's tokens, (B,)."""
+    return values_BT.masked_fill(~mask_BT, 0).sum(-1) / mask_BT.sum(-1).clamp(min=1)

@@ -30,7 +30,8 @@ from recipe.holderpo.checks.checkpoints import TRACKER, checkpoints_in, read_tra
 FSDP_CONFIG = "fsdp_config.json"
 # verl's note of the rank and alpha of adapters.
 LORA_META = "lora_train_meta.json"
-ADAPTER_CONFIG = "adapter_config.json"
+# An adapter, as PEFT reads it.
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Where verl's merger leaves adapters that it has not merged.
 UNMERGED = "lora_adapter"
 # Beside the shards, where verl keeps tokenizer and configuration, and the weights if
@@ -99,15 +100,28 @@ def is_exported(actor: Path) -> bool:
         actor: folder with the shards.
 
     Returns:
-        False also for weights older than the shards: those of a run that was here before.
+        False also for weights older than the shards: those of a run that was here before; and for
+        those that verl writes of a model with adapters, which no model has.
     """
     folder = actor / HUGGINGFACE
     if not has_weights(folder):
         return False
     weights = [file for name in _WEIGHTS for file in folder.glob(f"*{Path(name).suffix}")]
+    if (actor / LORA_META).exists() and any(map(_has_adapters, weights)):
+        return False
     shards = actor.glob("model_world_size_*.pt")
     newest_shard = max((shard.stat().st_mtime for shard in shards), default=0.0)
     return min(file.stat().st_mtime for file in weights) >= newest_shard
+
+
+def _has_adapters(weights: Path) -> bool:
+    from safetensors import safe_open
+
+    if weights.suffix != ".safetensors":
+        return False
+    with safe_open(weights, "pt") as file:
+        names = file.keys()
+    return any(".lora_" in name for name in names)
 
 
 def checkpoint_problems(actor: Path) -> list[str]:
@@ -154,16 +168,21 @@ def _has_template(folder: Path) -> bool:
     return named or (folder / _TEMPLATE).exists()
 
 
-def _trained_model(actor: Path) -> Path | None:
-    """Folder of the model that the run began with, or in the hub's cache; None: unknown."""
+def _name_of_model(actor: Path) -> str | None:
+    """Folder or name of the model that the run began with; None: unknown."""
     config = actor.parent.parent.parent / CONFIG_FILE
     try:
         settings: Any = yaml.safe_load(config.read_text())
-        name = str(settings["actor_rollout_ref"]["model"]["path"])
+        return str(settings["actor_rollout_ref"]["model"]["path"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
-    if Path(name).is_dir():
-        return Path(name)
+
+
+def _trained_model(actor: Path) -> Path | None:
+    """Folder of that model, or in the hub's cache; None: unknown."""
+    name = _name_of_model(actor)
+    if name is None or Path(name).is_dir():
+        return Path(name) if name else None
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -191,6 +210,7 @@ def export(actor: Path, out: Path, *, adapter: bool = False) -> None:
         command = [sys.executable, "-m"]
         if (actor / LORA_META).exists():
             command += ["recipe.holderpo.lora_merger", str(actor), unfinished]
+            command += ["--base", name] if (name := _name_of_model(actor)) else []
             command += ["--adapter"] * adapter
         else:
             command += ["verl.model_merger", "merge", "--backend", "fsdp"]
@@ -199,7 +219,10 @@ def export(actor: Path, out: Path, *, adapter: bool = False) -> None:
         written = Path(unfinished)
         is_there = (written / ADAPTER_CONFIG).exists() if adapter else has_weights(written)
         if run.returncode != 0 or not is_there:
-            said = "\n".join(run.stdout.splitlines()[-15:])
+            lines = run.stdout.splitlines()
+            if known := [line for line in lines if line.startswith("lora_merger: ")]:
+                raise ExportError(f"{actor}: {known[-1].partition(': ')[2]}")
+            said = "\n".join(lines[-15:])
             raise ExportError(f"{actor}: {command[2]} failed, status {run.returncode}\n{said}")
         if (written / UNMERGED).exists():
             raise ExportError(

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recipe.holderpo.config_folder import config_dir
 from recipe.holderpo.run.environment import run_environment, set_environment
-from recipe.holderpo.run.ray_settings import address_to_join
+from recipe.holderpo.run.ray_settings import address_to_join, token_problem
 
 _RETRY_SECONDS = 2.0
 # What Ray says where no process of that cluster runs on this machine.
@@ -75,7 +75,8 @@ def connect(config: DictConfig, address: str) -> None:
         address: as Ray takes it.
 
     Raises:
-        ConnectionError: if nothing answers within ``wait_for_nodes_seconds``, or if Ray refuses.
+        ConnectionError: if nothing answers within ``wait_for_nodes_seconds``, or if Ray refuses,
+            as it does without its token.
     """
     import ray
 
@@ -100,6 +101,8 @@ def connect(config: DictConfig, address: str) -> None:
                 )
             raise ConnectionError(f"RAY_ADDRESS: {address}; {why}") from error
         except ConnectionError as error:
+            if problem := token_problem(address, error):
+                raise ConnectionError(problem) from error
             if time.monotonic() >= end:
                 raise ConnectionError(
                     f"RAY_ADDRESS: {address}; no Ray cluster answers there within "

@@ -20,7 +20,6 @@ from holderpo.control.order import Order
 from holderpo.objective import first_of_each
 from holderpo.rollout_age import describe_by_age
 from recipe.holderpo.policy_loss import clip_range
-from recipe.holderpo.turn_rows import is_padding
 
 _OLD, _ROLLOUT, _MASK = "old_log_probs", "rollout_log_probs", "response_mask"
 _ADVANTAGES, _IS_WEIGHTS = "advantages", "rollout_is_weights"
@@ -33,7 +32,7 @@ def age_metrics(
 
     Args:
         batch: of the round, with log-probabilities and advantages; rows that verl filled it up
-            with, and responses that ``rollout_rs`` rejects, count nowhere.
+            with, and responses that ``rollout_rs`` rejects, have no tokens and count nowhere.
         config: of the run, which has the log-probabilities of rollouts computed.
         step: rounds completed, the number of the weights that the round begins with.
         order: of the round; None where the loss has none.
@@ -47,22 +46,15 @@ def age_metrics(
     data = tq.kv_batch_get(
         keys=batch.keys, partition_id=batch.partition_id, select_fields=names
     ).to_padded_tensor()
-    is_real = ~torch.tensor(is_padding(batch.tags), dtype=torch.bool)
-    real = {name: data[name][is_real] for name in names}
-    mask_BT = real[_MASK].bool()
-    log_ratio_BT = real[_OLD] - real[_ROLLOUT]
+    mask_BT = data[_MASK].bool()
+    log_ratio_BT = data[_OLD] - data[_ROLLOUT]
     p: float | Tensor | None = None
     if order is not None:
-        advantage_B = first_of_each(real[_ADVANTAGES], mask_BT)[0]
+        advantage_B = first_of_each(data[_ADVANTAGES], mask_BT)[0]
         clip = clip_range(omega_conf_to_dataclass(config.actor_rollout_ref.actor))
         p = order.for_rows(log_ratio_BT, mask_BT, advantage_B, **clip._asdict())
-    weights = real.get(_IS_WEIGHTS)
     return describe_by_age(
-        log_ratio_BT,
-        mask_BT,
-        _ages(batch.tags, step)[is_real],
-        p,
-        None if weights is None else first_of_each(weights, mask_BT)[0],
+        log_ratio_BT, mask_BT, _ages(batch.tags, step), p, data.get(_IS_WEIGHTS, None)
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from transfer_queue import KVBatchMeta
-from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 from holderpo.metrics import FAILED_PROMPTS
 from recipe.holderpo.run.rollout_failures import RolloutError, check_failures, no_episodes
@@ -21,8 +21,9 @@ _NOTHING_LEFT = "no materializable trajectories"
 class RoundSampler:
     """Takes the place of the buffer's ``sample``: says what is waited for, and counts failures.
 
-    The synchronous buffer hands a round out with its failures; the asynchronous one drops them at
-    once and asks for other prompts, without end, so there they are counted as they are dropped.
+    The synchronous buffer hands a round out with its failures. The asynchronous one, and with
+    ``sync_refill_failed_groups`` the synchronous one too, drops them at once and asks for other
+    prompts, without end, so there they are counted as they are dropped.
     """
 
     def __init__(self, trainer: HolderTrainerMixin, buffer: ReplayBuffer) -> None:
@@ -42,9 +43,8 @@ class RoundSampler:
         self._sample: Callable[..., tuple[KVBatchMeta, dict[str, Any]]] = buffer.sample
         self._num_dropped = 0
         buffer.sample = self
-        if isinstance(buffer, ReplayBufferAsync):
-            self._evict = buffer._evict_terminal_groups
-            buffer._evict_terminal_groups = self._count_and_evict
+        self._evict = buffer._evict_terminal_groups
+        buffer._evict_terminal_groups = self._count_and_evict
 
     def __call__(self, **request: Any) -> tuple[KVBatchMeta, dict[str, Any]]:
         """Wait for a round of training or validation.
@@ -82,8 +82,9 @@ class RoundSampler:
 
     def _count_and_evict(self, global_steps: int, partition_id: str, reasons: Any) -> Any:
         evicted = self._evict(global_steps, partition_id, reasons)
-        self._num_dropped += len(reasons[2])
-        self._check(partition_id)
+        if failed := reasons[2]:
+            self._num_dropped += len(failed)
+            self._check(partition_id)
         return evicted
 
     def _num_failed(self, partition: str) -> int:

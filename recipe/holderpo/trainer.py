@@ -30,8 +30,19 @@ from recipe.holderpo.actor_hook import (
 )
 from recipe.holderpo.advantage import AdvantageCall, advantage_call
 from recipe.holderpo.alfworld.episode_metrics import episode_metrics
-from recipe.holderpo.checks.asynchronous import COLOCATE_ASYNC, SYNC, prompts_ahead
-from recipe.holderpo.checks.checkpoints import needed_files, num_kept, remove_older, write_tracker
+from recipe.holderpo.checks.asynchronous import (
+    COLOCATE_ASYNC,
+    SYNC,
+    is_asynchronous,
+    prompts_ahead,
+)
+from recipe.holderpo.checks.checkpoints import (
+    needed_files,
+    num_kept,
+    remove_older,
+    remove_under_way,
+    write_tracker,
+)
 from recipe.holderpo.checks.controller_state import write_controller_state
 from recipe.holderpo.checks.resume import Start
 from recipe.holderpo.mini_batches import REAL_ROWS, real_rows, spread_padding
@@ -44,6 +55,7 @@ from recipe.holderpo.run.recorder import MetricsFile, OnStep, RunLogger
 from recipe.holderpo.sections import HOLDER, advantage_settings, take_stand_ins_away
 from recipe.holderpo.skipped_updates import SkippedUpdates
 from recipe.holderpo.turn_rows import is_padding, turn_rows
+from recipe.holderpo.under_way import drop_used_rows
 from recipe.holderpo.used_order import take_orders
 
 if TYPE_CHECKING:
@@ -259,6 +271,8 @@ class HolderTrainerMixin(_Trainer):
         self.progress.now("actor and vLLM")
         if folder is None:
             return
+        if is_asynchronous(self.config):
+            drop_used_rows()
         if self.start.is_own:
             # Its accuracy at this step is in the metrics already.
             self.config.trainer.val_before_train = False
@@ -275,6 +289,8 @@ class HolderTrainerMixin(_Trainer):
         """
         self.progress.now("the checkpoint", is_limited=False)
         folder = self._checkpoint_folder(self.global_steps)
+        # A run that was cut off may have left those of an earlier try here.
+        remove_under_way(folder)
         write_controller_state(folder, self.global_steps, self.controller.state_dict())
         all_kept = {"max_actor_ckpt_to_keep": None, "remove_previous_ckpt_in_save": False}
         # With this verl leaves its tracker file alone, and nothing else is different with FSDP.

@@ -51,6 +51,10 @@ def test_the_age_of_rollouts_is_logged_corrected_and_in_no_ratio(demo_data, tmp_
     assert any(abs(weight - 1) > 0.01 for _, weight in old)
     staleness = [row["training/off_policy/trajectory_staleness_worst/max"] for row in rows]
     assert max(staleness) >= 1
+    # verl counts the same way.
+    ages = ("age0", "age1", "age2", "age3_up")
+    oldest = [max(n for n, age in enumerate(ages) if f"rollout/age_frac_{age}" in r) for r in rows]
+    assert oldest == [min(one, 3) for one in staleness]
     asked = [
         json.loads(line)["input"]
         for step in range(1, 7)

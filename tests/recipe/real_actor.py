@@ -48,7 +48,7 @@ def jagged(rows):
 class Round:
     """A recorded round, and the actor that can always begin it anew."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, overrides=()):
         torch.manual_seed(0)
         save(folder, tiny_qwen2(max_tokens=16, hidden_size=32, intermediate_size=32, num_layers=1))
         actor = "actor_rollout_ref.actor"
@@ -60,6 +60,7 @@ class Round:
                 *(f"{actor}.ppo_mini_batch_size=2", f"{actor}.ppo_micro_batch_size_per_gpu=2"),
                 *(f"{actor}.optim.lr=0.003", f"{actor}.optim.lr_scheduler_type=constant"),
                 "stop_after_skipped_rounds=2",
+                *overrides,
             ],
         )
         take_stand_ins_away(self.config)

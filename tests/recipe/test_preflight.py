@@ -113,6 +113,15 @@ def test_what_waiting_does_not_change_ends_at_once(kind, monkeypatch):
     assert len(ray.calls) == 1
 
 
+def test_a_cluster_that_asks_for_its_token_is_not_waited_for(monkeypatch):
+    error = ConnectionError("Failed to connect to Ray cluster at head:6379")
+    error.__cause__ = RuntimeError("Failed to connect to GCS.\nRPC error: InvalidAuthToken: ...")
+    ray = FakeRay(refusals=1, error=error)
+    with pytest.raises(ConnectionError, match=r"^RAY_ADDRESS: head:6379; .* set RAY_AUTH_MODE="):
+        connected(monkeypatch, ray, limit=60)
+    assert len(ray.calls) == 1
+
+
 def test_a_machine_that_is_no_node_of_the_cluster_is_told_so(monkeypatch):
     """With Ray's own words for that."""
     from ray._private import services

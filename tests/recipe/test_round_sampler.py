@@ -5,13 +5,20 @@ from types import SimpleNamespace
 import pytest
 import verl.trainer.ppo.v1.replay_buffer as replay_buffer
 from omegaconf import OmegaConf
-from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from recipe.holderpo.round_sampler import RoundSampler
 from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.rollout_failures import RolloutError
 
 FAIL, ANSWER = "failure", "finished"
+# verl's buffers that ask for other prompts in place of those that failed.
+ASYNC = ReplayBufferAsync, {"trainer_mode": "colocate_async"}
+SYNC = (
+    ReplayBuffer,
+    {"trainer_mode": "sync", "sync_refill_failed_groups": True, "gen_batch_size": 1},
+)
+both = pytest.mark.parametrize("kind", [ASYNC, SYNC], ids=["async", "sync"])
 
 
 class Rollouts:
@@ -29,7 +36,8 @@ class Rollouts:
             uid = f"p{self.asked}"
             tag = {"is_prompt": True, "status": next(self.ends), "global_steps": 4}
             self.items[uid] = tag
-            self.items[f"{uid}_0_0"] = {"status": "success"}
+            if tag["status"] == ANSWER:
+                self.items[f"{uid}_0_0"] = {"status": "success"}
 
     def list(self):
         return {"train": dict(self.items)}
@@ -39,10 +47,11 @@ class Rollouts:
             self.items.pop(key, None)
 
 
-def sampled(monkeypatch, tmp_path, ends, *, max_share, num_prompts=4):
+def sampled(monkeypatch, tmp_path, ends, *, max_share, num_prompts=4, kind=ASYNC):
     rollouts = Rollouts(monkeypatch, ends)
-    buffer = ReplayBufferAsync(
-        trainer_mode="colocate_async",
+    buffer_class, more = kind
+    buffer = buffer_class(
+        **more,
         trainer_config=OmegaConf.create(),
         max_off_policy_threshold=8,
         max_off_policy_strategy="drop",
@@ -66,19 +75,27 @@ def sampled(monkeypatch, tmp_path, ends, *, max_share, num_prompts=4):
     return rollouts, sampler, batch, metrics
 
 
-def test_prompts_that_may_fail_are_replaced_and_counted(monkeypatch, tmp_path):
-    ends = [ANSWER, FAIL, ANSWER, ANSWER, FAIL, ANSWER]
-    rollouts, sampler, batch, metrics = sampled(monkeypatch, tmp_path, ends, max_share=0.5)
+@both
+def test_prompts_that_may_fail_are_replaced_and_counted(monkeypatch, tmp_path, kind):
+    ends = [ANSWER, FAIL, ANSWER, ANSWER, FAIL, ANSWER, FAIL, ANSWER, ANSWER]
+    rollouts, sampler, batch, metrics = sampled(
+        monkeypatch, tmp_path, ends, max_share=0.5, kind=kind
+    )
     assert rollouts.asked == 6
     assert sorted(batch.keys) == ["p1_0_0", "p3_0_0", "p4_0_0", "p6_0_0"]
     assert metrics["rollout/failed_prompts"] == 2
     assert sampler.num_prompts == 4
+    # The next round has failures of its own.
+    rollouts.ask(2)
+    _, metrics = sampler(global_steps=5, partition_id="train", batch_size=2)
+    assert metrics["rollout/failed_prompts"] == 1
 
 
+@both
 @pytest.mark.parametrize(("max_share", "num_failed"), [(0.0, 1), (0.5, 3)])
-def test_a_run_whose_prompts_go_on_failing_ends(monkeypatch, tmp_path, max_share, num_failed):
+def test_a_run_whose_prompts_go_on_failing_ends(monkeypatch, tmp_path, max_share, num_failed, kind):
     """verl would ask for others for ever."""
     expected = f"^{num_failed} of 4 prompts failed in step 4 .*ValueError: no"
     ends = [ANSWER, ANSWER, ANSWER, *[FAIL] * 1000]
     with pytest.raises(RolloutError, match=expected):
-        sampled(monkeypatch, tmp_path, ends, max_share=max_share)
+        sampled(monkeypatch, tmp_path, ends, max_share=max_share, kind=kind)

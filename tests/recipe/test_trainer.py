@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from recipe.holderpo import trainer as trainer_module
+from recipe.holderpo.checks.settings import make_controller
 from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.rollout_failures import RolloutError
 from recipe.holderpo.trainer import HolderTrainerMixin
@@ -24,6 +26,9 @@ class Base:
 
     def _build_replay_buffer(self):
         return self.buffer
+
+    def prepare_step(self):
+        return {"asked": 1}
 
 
 class Trainer(HolderTrainerMixin, Base):
@@ -73,7 +78,10 @@ def sampled(tmp_path, result, *, partition, environments, failed=()):
     line = "prompt a, episode 0, game g: failed after 1 turns: it {}\n"
     trainer.log_path.write_text(line.format("was long ago"))
     trainer.buffer = SimpleNamespace(
-        sample=sample, poll_interval=2.0, failure_keys=defaultdict(set, {partition: set(failed)})
+        sample=sample,
+        poll_interval=2.0,
+        failure_keys=defaultdict(set, {partition: set(failed)}),
+        _evict_terminal_groups=None,
     )
     buffer = trainer._build_replay_buffer()
     return buffer.sample(global_steps=7, partition_id=partition, batch_size=2)
@@ -104,3 +112,40 @@ def test_prompts_that_may_fail_are_named_where_none_is_left(tmp_path):
         RolloutError, match=r"^nothing is left of step 7: 2 prompts failed; the fir"
     ):
         sampled(tmp_path, NO_ROW, partition="train", environments=object(), failed={"one", "other"})
+
+
+@pytest.mark.parametrize(("mode", "first"), [("sync", 24), ("colocate_async", 36)])
+def test_the_games_of_the_next_round_are_translated_while_this_one_is_played(mode, first):
+    overrides = [f"trainer.v1.trainer_mode={mode}", "data.train_batch_size=8"]
+    ahead = "trainer.v1.colocate_async.num_warmup_batches=1.5"
+    trainer = Trainer(composed("demo", [*overrides, ahead]))
+    trainer.global_steps, told = 3, []
+    trainer.train_dataset = [
+        {"game_file": f"game {number}", "index": number} for number in range(99)
+    ]
+    trainer.environments = SimpleNamespace(
+        prepare_soon=lambda game, key: told.append((str(game), key))
+    )
+    assert trainer.prepare_step() == {"asked": 1}
+    assert told == [(f"game {number}", number) for number in range(first, first + 8)]
+
+
+class SeenError(Exception):
+    """Ends a step where it is looked at."""
+
+
+@pytest.mark.parametrize(("loss", "has_order"), [("holder", True), ("vanilla", False)])
+def test_ages_count_from_the_weights_that_a_step_begins_with(loss, has_order, monkeypatch):
+    def look(batch, config, step, order):
+        raise SeenError(step, order)
+
+    monkeypatch.setattr(trainer_module, "age_metrics", look)
+    log_probs = "actor_rollout_ref.rollout.calculate_log_probs=true"
+    trainer = Trainer(composed("demo", [f"{LOSS}.loss_mode={loss}", log_probs]))
+    trainer.controller = make_controller(composed("demo"))
+    trainer.progress, trainer.global_steps = Progress(), 7
+    batch = SimpleNamespace(keys=[], tags=[], extra_info={})
+    # The first step begins with weights number 0.
+    with pytest.raises(SeenError) as seen:
+        trainer._update_actor(batch, {})
+    assert seen.value.args == (6, trainer.controller.order(6) if has_order else None)

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import transfer_queue as tq
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.utils.checkpoint.checkpoint_manager import BaseCheckpointManager
 
 from holderpo.studies.run_files import read_rows
 from recipe.holderpo.checks.checkpoints import (
+    UNDER_WAY,
     checkpoints_in,
     find_faults,
     is_complete,
@@ -24,7 +26,7 @@ from recipe.holderpo.checks.which_checkpoint import find_checkpoint
 from recipe.holderpo.run.progress import Progress
 from recipe.holderpo.run.recorder import MetricsFile
 from recipe.holderpo.run.run_folder import prepare_run_folder
-from recipe.holderpo.trainer import HolderTrainerSync
+from recipe.holderpo.trainer import TRAINERS
 from tests.recipe.checkpoint_files import run_config, write_checkpoint, write_run
 
 
@@ -62,6 +64,42 @@ class Loader:
         self.position = state["position"]
 
 
+class Queue:
+    """TransferQueue, with one prompt under way and the rows of the round that is being saved."""
+
+    def __init__(self, monkeypatch):
+        self.tags = {}
+        for name in ("save_checkpoint", "load_checkpoint", "kv_list", "kv_clear"):
+            monkeypatch.setattr(tq, name, getattr(self, name))
+
+    def save_checkpoint(self, folder, metadata):
+        first = Path(f"{folder}.tmp")
+        first.mkdir()
+        for name in ("controller_state.pkl", "metadata.json"):
+            (first / name).write_text(str(metadata["global_steps"]))
+        first.rename(folder)
+
+    def load_checkpoint(self, folder):
+        step = int((Path(folder) / "metadata.json").read_text())
+        prompt = {"is_prompt": True, "status": "finished", "global_steps": step}
+        rows = ("a_0_0", "a_1_0", f"used{step}_0_0", f"pad{step}_0_0")
+        self.tags = {"a": prompt} | {name: {"status": "success"} for name in rows}
+
+    def kv_list(self, partition_id=None):
+        return {"train": dict(self.tags)} if self.tags else {}
+
+    def kv_clear(self, keys, partition_id):
+        for key in keys:
+            del self.tags[key]
+
+
+@pytest.fixture(params=TRAINERS)
+def mode(request, monkeypatch):
+    """An override that chooses each of verl's trainers."""
+    Queue(monkeypatch)
+    return f"trainer.v1.trainer_mode={request.param}"
+
+
 class Tracking:
     """verl's logger."""
 
@@ -82,9 +120,10 @@ class Told(CheckpointCallback):
 
 def make_trainer(config, start=None):
     """As the launcher leaves it before verl loads a checkpoint."""
-    trainer = HolderTrainerSync.__new__(HolderTrainerSync)
+    mode = config.trainer.v1.trainer_mode
+    trainer = TRAINERS[mode].__new__(TRAINERS[mode])
     trainer.config = config
-    trainer.use_critic, trainer.trainer_mode = False, "sync"
+    trainer.use_critic, trainer.trainer_mode = False, mode
     trainer.global_steps = 0
     trainer.actor_rollout_wg, trainer.train_dataloader = Actor(), Loader()
     trainer.controller = make_controller(config)
@@ -256,10 +295,10 @@ def before_writes():
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_whenever_it_is_killed_a_run_has_a_whole_checkpoint_and_all_rows(
-    limit, tmp_path, before_writes
+    limit, mode, tmp_path, before_writes
 ):
     """Every state that the real order of writes leaves, over four steps."""
-    config = run_config(tmp_path / "run", f"trainer.max_actor_ckpt_to_keep={limit}")
+    config = run_config(tmp_path / "run", f"trainer.max_actor_ckpt_to_keep={limit}", mode)
     prepare_run_folder(config, Start())
     trainer, done, states = make_trainer(config), [], []
     trainer.on_step = lambda step, metrics: done.append(step)
@@ -281,6 +320,8 @@ def test_whenever_it_is_killed_a_run_has_a_whole_checkpoint_and_all_rows(
         steps.append(step)
         assert step >= last_done
         assert folder is None or find_faults(folder, needed_files(config)) == []
+        is_sync = config.trainer.v1.trainer_mode == "sync"
+        assert folder is None or is_sync or (folder / UNDER_WAY / "metadata.json").exists()
         rows = [row["step"] for row in read_rows(state / "metrics.jsonl", [])]
         assert rows[:step] == list(range(1, step + 1)), "what is not done again is there"
     assert steps == sorted(steps)
@@ -289,9 +330,9 @@ def test_whenever_it_is_killed_a_run_has_a_whole_checkpoint_and_all_rows(
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_a_run_that_is_killed_again_and_again_ends_with_as_many_checkpoints(
-    limit, tmp_path, before_writes
+    limit, mode, tmp_path, before_writes
 ):
-    config = run_config(tmp_path / "run", f"trainer.max_actor_ckpt_to_keep={limit}")
+    config = run_config(tmp_path / "run", f"trainer.max_actor_ckpt_to_keep={limit}", mode)
     for num_writes in (20, 31, 25, 19, 23, 29, 40, 1000):
         trainer = begin(config)
         writes = iter(range(num_writes))
@@ -310,3 +351,34 @@ def test_a_run_that_is_killed_again_and_again_ends_with_as_many_checkpoints(
     assert steps_in(config) == [5, 4][:limit]
     found = checkpoints_in(Path(config.trainer.default_local_dir)).values()
     assert all(is_complete(folder, needed_files(config)) for folder in found)
+
+
+ASYNC = "trainer.v1.trainer_mode=colocate_async"
+
+
+def test_prompts_under_way_come_back_without_the_rows_of_the_round_before(monkeypatch, tmp_path):
+    queue, config = Queue(monkeypatch), run_config(tmp_path, ASYNC)
+    take_steps(begin(config), 2)
+    assert begin(config)._restored_tq_prompt_count == 1
+    assert set(queue.tags) == {"a", "a_0_0", "a_1_0"}
+
+
+def test_prompts_under_way_that_are_cut_off_make_a_checkpoint_none(monkeypatch, tmp_path):
+    Queue(monkeypatch)
+    config = run_config(tmp_path, ASYNC)
+    folder = write_run(config, [1, 2])
+    (folder / f"{UNDER_WAY}.tmp").mkdir()
+    _, (problem,) = plan_start(config, make_controller(config))
+    assert f"{folder}: {UNDER_WAY} is cut off; " in problem
+    assert str(folder.parent / "global_step_1") in problem
+
+
+def test_what_an_earlier_try_has_left_under_way_is_no_part_of_a_checkpoint(tmp_path):
+    config = run_config(tmp_path)
+    left = write_checkpoint(config, 1)
+    for name in (UNDER_WAY, f"{UNDER_WAY}.tmp"):
+        (left / name).mkdir()
+        (left / name / "metadata.json").write_text("{}")
+    take_steps(make_trainer(config), 1)
+    assert not any(path.name.startswith(UNDER_WAY) for path in left.iterdir())
+    assert is_complete(left, needed_files(config))

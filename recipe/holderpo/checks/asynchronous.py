@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from holderpo.number_kinds import is_number
+from recipe.holderpo.checks.checkpoints import UNDER_WAY
 from recipe.holderpo.checks.kinds import is_count
-from recipe.holderpo.sections import HOLDER
 
 SYNC, COLOCATE_ASYNC, SEPARATE_ASYNC = "sync", "colocate_async", "separate_async"
 _V1 = "trainer.v1"
@@ -20,10 +20,11 @@ _WARMUP = f"{_V1}.{COLOCATE_ASYNC}.num_warmup_batches"
 _THRESHOLD, _STRATEGY = (
     f"{_V1}.sampler.max_off_policy_{name}" for name in ("threshold", "strategy")
 )
+# How often verl samples and updates in a step; not among its own settings of these two trainers.
+_UPDATES = "parameter_sync_step"
 _LOG_PROBS = "actor_rollout_ref.rollout.calculate_log_probs"
 _UNITS = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
-# In a checkpoint: verl's prompts and responses under way, and the list of processes that kept them.
-UNDER_WAY = "transfer_queue"
+# In the folder of prompts under way: the list of the processes that kept them.
 _UNITS_FILE = "simple_storage/storage_unit_info.json"
 
 
@@ -54,8 +55,9 @@ def describe_trainer(config: DictConfig) -> Iterator[str]:
         return
     sampler, ahead = config.trainer.v1.sampler, prompts_ahead(config)
     limit, what = sampler.max_off_policy_threshold, "dropped"
-    if sampler.max_off_policy_strategy == "wait":
-        what = "waited for"
+    if limit is not None and sampler.max_off_policy_strategy == "wait":
+        # verl waits one step before it would drop.
+        limit, what = limit - 1, "waited for"
     beyond = f", those of {limit} steps or more are {what}" if limit is not None else ""
     yield f"async      rollouts {ahead} prompts ahead of their step{beyond}"
 
@@ -83,6 +85,11 @@ def trainer_problems(config: DictConfig) -> Iterator[str]:
         )
     elif mode not in (SYNC, COLOCATE_ASYNC):
         yield f"{_MODE}: {mode!r}; give '{SYNC}' or '{COLOCATE_ASYNC}'"
+    elif (times := v1[mode].get(_UPDATES, 1)) != 1:
+        yield (
+            f"{_V1}.{mode}.{_UPDATES}: {times!r}; it samples and updates as many times in a step, "
+            "of which p has one value: leave it out"
+        )
     if mode == COLOCATE_ASYNC:
         yield from _asynchronous_problems(config)
 
@@ -98,11 +105,15 @@ def _asynchronous_problems(config: DictConfig) -> Iterator[str]:
     strategy = v1.sampler.max_off_policy_strategy
     if strategy not in ("drop", "wait"):
         yield f"{_STRATEGY}: {strategy!r}; give 'drop' or 'wait'"
-    elif strategy == "drop" and is_count(limit) and is_number(warmup) and limit <= warmup:
-        yield (
-            f"{_THRESHOLD}: {limit}, with {_WARMUP} {warmup:g} responses wait that many steps for "
-            f"their turn and would all be dropped; give at least {math.floor(warmup) + 1}"
-        )
+    elif strategy == "drop" and is_count(limit) and is_number(warmup):
+        # The steps that a response waits for its turn, even if it is done at once.
+        wait = math.ceil(warmup)
+        if limit <= wait:
+            yield (
+                f"{_THRESHOLD}: {limit}, with {_WARMUP} {warmup:g} responses wait up to {wait} "
+                "steps for their turn and would be dropped for that alone; give at least "
+                f"{wait + 1}"
+            )
 
 
 def asynchronous_warnings(config: DictConfig) -> Iterator[str]:
@@ -121,10 +132,7 @@ def asynchronous_warnings(config: DictConfig) -> Iterator[str]:
             f"{_MODE} '{COLOCATE_ASYNC}' without {_LOG_PROBS}: how far the policy has moved from "
             "that of older responses is neither logged nor corrected (set it to true)"
         )
-    elif (
-        config.actor_rollout_ref.actor.policy_loss.loss_mode == HOLDER
-        and config.algorithm.rollout_correction.rollout_is is None
-    ):
+    elif config.algorithm.rollout_correction.rollout_is is None:
         yield (
             f"{_MODE} '{COLOCATE_ASYNC}' without algorithm.rollout_correction.rollout_is: "
             "responses of older weights count as if the present ones had written them (set it to "

@@ -56,7 +56,15 @@ def takes_prompts_one_by_one(config: DictConfig) -> bool:
 
 
 def has_reference(config: DictConfig) -> bool:
-    """Whether a reference model computes log-probabilities too."""
+    """Whether a reference model computes log-probabilities too.
+
+    With adapters the actor does that without them, by its own settings.
+    """
+    return has_kl(config) and not config.actor_rollout_ref.model.lora_rank
+
+
+def has_kl(config: DictConfig) -> bool:
+    """Whether loss or reward have a distance to the model that the run began with."""
     return bool(config.actor_rollout_ref.actor.use_kl_loss or config.algorithm.use_kl_in_reward)
 
 

@@ -19,6 +19,9 @@ from holderpo.whole_files import write_whole
 TRACKER = "latest_checkpointed_iteration.txt"
 CONTROLLER_FILE = "holderpo.json"
 DATA_FILE = "data.pt"
+# The folder of prompts and responses under way, with asynchronous rollouts; TransferQueue writes it
+# under the other name first.
+UNDER_WAY, _UNDER_WAY_CUT_OFF = "transfer_queue", "transfer_queue.tmp"
 _FSDP_FILE = "actor/fsdp_config.json"
 _FOLDER = re.compile(r"global_step_([0-9]+)")
 # verl's names of what a checkpoint has, and of the file of each rank.
@@ -35,7 +38,8 @@ def needed_files(config: DictConfig) -> tuple[str, ...]:
     """Files without which the run cannot go on from a checkpoint, relative to its folder.
 
     Those of the ranks only on one machine: with several, each may keep its own on its own disk.
-    verl writes the data position last, so that they are there if it is.
+    verl writes the data position after them, so that they are there if it is, and last the prompts
+    under way, which :func:`find_faults` looks at by itself.
     """
     of_ranks = []
     if config.trainer.nnodes == 1:
@@ -68,7 +72,15 @@ def find_faults(folder: Path, needed: tuple[str, ...]) -> list[str]:
         # torch writes zip archives, which have their table of contents at the end.
         elif name.endswith(".pt") and not zipfile.is_zipfile(folder / name):
             faults.append(f"{name} is cut off")
+    if (folder / _UNDER_WAY_CUT_OFF).exists():
+        faults.append(f"{UNDER_WAY} is cut off")
     return faults
+
+
+def remove_under_way(folder: Path) -> None:
+    """Remove prompts under way from a checkpoint that is written anew, whole or cut off."""
+    for name in (UNDER_WAY, _UNDER_WAY_CUT_OFF):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def is_complete(folder: Path, needed: tuple[str, ...]) -> bool:

@@ -159,7 +159,8 @@ def _without_gpu(config: DictConfig) -> Iterator[str]:
         "actor_rollout_ref.actor.use_kl_loss": actor.use_kl_loss,
         "algorithm.use_kl_in_reward": config.algorithm.use_kl_in_reward,
     }
-    for field in (field for field, is_on in reference.items() if is_on):
+    is_apart = has_reference(config)
+    for field in (field for field, is_on in reference.items() if is_on and is_apart):
         yield (
             f"{field}: true; verl keeps the reference model in pinned memory, which needs a GPU: "
             "give false on a CPU"

@@ -12,6 +12,7 @@ from recipe.holderpo.checks.defaults import base_values, changed_settings
 
 ACTOR = "actor_rollout_ref.actor"
 ROLLOUT = "actor_rollout_ref.rollout"
+_MODEL = "actor_rollout_ref.model"
 
 
 def is_count(value: Any) -> bool:
@@ -77,6 +78,8 @@ RANGES: Mapping[str, _Range] = {
     "data.train_max_samples": _ROWS,
     "data.val_max_samples": _ROWS,
     "trainer.test_freq": _WHOLE,
+    f"{_MODEL}.lora_rank": ("a whole number; 0 for no adapters", _FROM_ZERO[1]),
+    f"{_MODEL}.lora_alpha": ("a whole number above 0", is_count),
     "ray_kwargs.ray_init.num_cpus": _COUNT_OR_NULL,
     f"{ROLLOUT}.max_model_len": _COUNT_OR_NULL,
     f"{ROLLOUT}.temperature": (

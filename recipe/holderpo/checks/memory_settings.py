@@ -138,9 +138,7 @@ def adapters_of(config: DictConfig) -> Adapters | None:
 
 
 def _reference(config: DictConfig) -> Reference | None:
-    model = config.actor_rollout_ref.model
-    # With LoRA the actor without its adapters is the reference.
-    if not has_reference(config) or model.lora_rank or model.get("lora_adapter_path"):
+    if not has_reference(config):
         return None
     engine = config.actor_rollout_ref.ref.fsdp_config
     return Reference(_number_bytes(engine.model_dtype or "bf16"), _shards(engine, gpus(config)))

@@ -36,15 +36,28 @@ def model_shape(config: DictConfig) -> ModelShape:
     if read_json_of(path, "config.json") is None:
         raise UnknownShapeError(f"config.json of {path} is not on this machine")
     try:
-        facts = _facts(path, model)
-        built = _without_weights(facts)
-        return _count(facts, built, _with_adapters(built, model) if model.lora_rank else 0)
+        facts, built = bare_model(config)
+        return _count(facts, built, _number_of_adapters(built, model) if model.lora_rank else 0)
     except Exception as error:
         # Whatever the model's own code raises: an estimate is no reason to end a run.
         raise UnknownShapeError(
             f"{path} cannot be built from its config.json ({type(error).__name__}: "
             f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'})"
         ) from error
+
+
+def bare_model(config: DictConfig) -> tuple[Any, Any]:
+    """The actor without memory for its weights.
+
+    Args:
+        config: of a run; the model's configuration is on this machine.
+
+    Returns:
+        The model's configuration, and the model on torch's device ``meta``.
+    """
+    model = config.actor_rollout_ref.model
+    facts = _facts(str(model.hf_config_path or model.path), model)
+    return facts, _without_weights(facts)
 
 
 def _facts(path: str, model: DictConfig) -> Any:
@@ -78,8 +91,19 @@ def _without_weights(facts: Any) -> Any:
     return built
 
 
-def _with_adapters(built: Any, model: DictConfig) -> int:
-    """Parameters of LoRA's adapters, which are added to the model as verl does."""
+def put_adapters(built: Any, model: DictConfig) -> Any:
+    """Add LoRA's adapters to a model as verl does.
+
+    Args:
+        built: of :func:`bare_model`; changed.
+        model: settings of it.
+
+    Returns:
+        PEFT's model.
+
+    Raises:
+        ValueError: if the settings name nothing that can have one.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -92,7 +116,12 @@ def _with_adapters(built: Any, model: DictConfig) -> int:
         exclude_modules=_plain(model.exclude_modules),
     )
     with torch.device("meta"):
-        adapted = get_peft_model(built, settings)
+        return get_peft_model(built, settings)
+
+
+def _number_of_adapters(built: Any, model: DictConfig) -> int:
+    """Their parameters."""
+    adapted = put_adapters(built, model)
     return sum(one.numel() for one in adapted.parameters() if one.requires_grad)
 
 

@@ -75,8 +75,10 @@ def missing_nodes(
     elif config.device == "cpu":
         yield (
             f"{line}Here are {_shown(alive, all_of)}: with device=cpu each rank counts as one GPU, "
-            f"so start Ray with --num-gpus={max(lacking)} and as many CPUs (ray start only counts "
-            f"them; RAY_GPUS={max(lacking)} for scripts/train_slurm.sh), or ask for fewer"
+            f"so start Ray with --num-gpus={max(lacking)} and "
+            f"--num-cpus={CPUS_PER_DEVICE * max(lacking)} or more (it only counts them; "
+            f"RAY_GPUS={max(lacking)} for scripts/train_slurm.sh) on as many nodes, or ask for "
+            "fewer"
         )
     else:
         yield f"{line}Here are {_shown(alive, all_of)}: start Ray on more, or ask for fewer"
@@ -103,7 +105,8 @@ def _amount(resources: Mapping[str, float], name: str) -> float:
 
 def _shown(nodes: Sequence[Mapping[str, Any]], resources: Sequence[Mapping[str, float]]) -> str:
     each = [
-        f"{node_name(node)} with {_amount(one, 'GPU'):g} GPUs and {_amount(one, 'CPU'):g} CPUs"
+        f"{unique_name(node, nodes)} with {_amount(one, 'GPU'):g} GPUs and "
+        f"{_amount(one, 'CPU'):g} CPUs"
         for node, one in zip(nodes, resources, strict=True)
     ]
     return ", ".join(each) or "no nodes"
@@ -112,6 +115,14 @@ def _shown(nodes: Sequence[Mapping[str, Any]], resources: Sequence[Mapping[str, 
 def node_name(node: Mapping[str, Any]) -> str:
     """What a user calls a node of ``ray.nodes()``."""
     return str(node.get("NodeManagerHostname") or node["NodeManagerAddress"])
+
+
+def unique_name(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
+    """A node's name; with its identity where another has the same, as in some containers."""
+    name = node_name(node)
+    if sum(node_name(other) == name for other in nodes) > 1:
+        name = f"{name} ({node['NodeID'][:8]})"
+    return name
 
 
 def is_used(node: Mapping[str, Any]) -> bool:

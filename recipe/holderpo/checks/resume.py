@@ -37,6 +37,7 @@ from recipe.holderpo.checks.kinds import is_count
 from recipe.holderpo.checks.moved_folders import moved_folder_problems
 from recipe.holderpo.checks.same_settings import (
     NOT_COMPARED,
+    OF_ADAPTERS,
     compare,
     has_setting,
     is_named,
@@ -341,8 +342,14 @@ def _settings(config: DictConfig, folder: Path) -> tuple[bool, list[str], list[s
             f"{path} is of another version of this recipe: it has no "
             f"{', '.join(found.unknown_then)}, left at the default here"
         )
+    adapted = any(one.actor_rollout_ref.model.get("lora_rank") for one in (then, config))
     for one in found.differences:
-        if is_named(one.name, allowed):
+        if adapted and is_named(one.name, OF_ADAPTERS):
+            problems.append(
+                f"{one.name}: {one.now}, but the checkpoint's adapters were made {one.before} "
+                f"({path}); set it back, or {ANEW}"
+            )
+        elif is_named(one.name, allowed):
             warnings.append(
                 f"resume_with: {one.name} is {one.now}, the run was started {one.before}"
             )

@@ -38,16 +38,7 @@ def _differs_from(field: str) -> Callable[[Any, DictConfig], bool]:
     return lambda value, config: bool(value != OmegaConf.select(config, field))
 
 
-def _are_not_merged(value: Any, config: DictConfig) -> bool:
-    return bool(value) and not config.actor_rollout_ref.model.lora.merge
-
-
 RUINOUS = (
-    Ruinous(
-        f"{MODEL}.lora_rank",
-        _are_not_merged,
-        f"adapters reach vLLM merged into the weights here: set {MODEL}.lora.merge=true",
-    ),
     Ruinous(
         f"{MODEL}.lora.rank",
         _is_set,

@@ -32,6 +32,11 @@ NOT_COMPARED = (
     *("trainer.resume_mode", "trainer.rollout_data_dir", "trainer.save_freq", "trainer.test_freq"),
     *("trainer.val_before_train", "trainer.validation_data_dir"),
 )
+# Of adapters: with other ones a checkpoint cannot be loaded, also where resume_with names them.
+OF_ADAPTERS = tuple(
+    f"actor_rollout_ref.model.{name}"
+    for name in ("lora_rank", "target_modules", "exclude_modules", "target_parameters")
+)
 # Settings that are gone, and changed nothing but the rounding.
 _REMOVED = ("actor_rollout_ref.actor.policy_loss.compiled",)
 # Sections of every configuration of this project: without one of them, the file is cut off.

@@ -13,9 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from holderpo.control import Controller, build_controller
 from recipe.holderpo.alfworld.agent_settings import has_agent
+from recipe.holderpo.checks.adapters import adapter_problems
 from recipe.holderpo.checks.agent import agent_problems, plays_games
 from recipe.holderpo.checks.asynchronous import trainer_problems
-from recipe.holderpo.checks.batches import batch_size_problems
+from recipe.holderpo.checks.batches import batch_size_problems, has_reference
 from recipe.holderpo.checks.data import look_at_data
 from recipe.holderpo.checks.devices import device_problems
 from recipe.holderpo.checks.files import file_problems
@@ -164,6 +165,7 @@ def _sizes(config: DictConfig) -> Iterator[str]:
         return
     for problems in (batch_size_problems, device_problems, rollout_problems, model_problems):
         yield from problems(config)
+    yield from adapter_problems(config)
 
 
 def _run(config: DictConfig) -> Iterator[str]:
@@ -243,7 +245,7 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
     """Verl's own checks, which import verl: last, and only if nothing else is wrong."""
     from hydra.errors import InstantiationException
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
-    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.trainer.ppo.utils import need_critic
     from verl.utils.config import validate_config
     from verl.utils.tracking import Tracking
 
@@ -261,18 +263,19 @@ def _verl_checks(config: DictConfig) -> Iterator[str]:
     for name in loggers(config):
         if name not in known:
             yield f"trainer.logger: {name!r}; give any of {', '.join(known)}"
-    checked = config
+    checked = config.copy()
     if has_agent(config):
         # verl compares with prompts, not with the turns that a round will have.
-        checked = config.copy()
         checked.data.train_batch_size = config.actor_rollout_ref.actor.ppo_mini_batch_size
+    # Else verl imports vLLM, which may not be here, for the largest rank of adapters.
+    checked.actor_rollout_ref.model.lora.merge = True
     try:
         # verl reports its success on stdout and warns of a critic that no estimator here has.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             validate_config(
                 config=checked,
-                use_reference_policy=need_reference_policy(config),
+                use_reference_policy=has_reference(config),
                 use_critic=need_critic(config),
             )
     except InstantiationException as error:

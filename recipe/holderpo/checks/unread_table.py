@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recipe.holderpo.alfworld.agent_settings import has_agent
+from recipe.holderpo.checks.adapters import are_sent_apart
 from recipe.holderpo.checks.asynchronous import is_asynchronous
 from recipe.holderpo.checks.batches import has_reference
 from recipe.holderpo.checks.kinds import ACTOR, ROLLOUT
@@ -84,9 +85,7 @@ UNREAD = (
         (f"{ACTOR}.use_torch_compile", f"{REF}.use_torch_compile"),
         "verl's FSDP engine reads fsdp_config.use_torch_compile",
     ),
-    Unread(
-        (f"{ACTOR}.rollout_n", f"{REF}.rollout_n"), f"verl's synchronous trainer reads {ROLLOUT}.n"
-    ),
+    Unread((f"{ACTOR}.rollout_n", f"{REF}.rollout_n"), f"verl's V1 trainer reads {ROLLOUT}.n"),
     Unread((f"{ACTOR}.qat.",), f"verl reads {_ENGINE}.qat"),
     Unread(
         (f"{ACTOR}.freeze_vision_tower", f"{ACTOR}.use_prefix_grouper", f"{MODEL}.tiled_mlp."),
@@ -194,7 +193,8 @@ UNREAD = (
     ),
     Unread(
         (f"{REF}.",),
-        f"there is no reference model (set {ACTOR}.use_kl_loss or algorithm.use_kl_in_reward)",
+        f"there is no reference model of its own (set {ACTOR}.use_kl_loss or "
+        f"algorithm.use_kl_in_reward; with {MODEL}.lora_rank it is the actor)",
         unless=has_reference,
     ),
     # The model.
@@ -209,8 +209,13 @@ UNREAD = (
         unless=_is_on(f"{MODEL}.lora_rank"),
     ),
     Unread(
-        (*(f"{MODEL}.lora.{name}" for name in _OF_MEGATRON), f"{ROLLOUT}.layered_summon"),
-        "it belongs to Megatron, or to adapters that are sent to vLLM by themselves",
+        tuple(f"{MODEL}.lora.{name}" for name in _OF_MEGATRON),
+        "it belongs to Megatron",
+    ),
+    Unread(
+        (f"{ROLLOUT}.layered_summon",),
+        f"it belongs to adapters ({MODEL}.lora_rank) that are not merged",
+        unless=are_sent_apart,
     ),
     Unread(
         (f"{MODEL}.fused_kernel_options.",),
@@ -220,7 +225,7 @@ UNREAD = (
     # Rollouts.
     Unread(
         (f"{ROLLOUT}.do_sample",),
-        f"verl's synchronous trainer always samples, at {ROLLOUT}.temperature",
+        f"verl's V1 trainer always samples, at {ROLLOUT}.temperature",
     ),
     Unread(
         (
@@ -232,7 +237,7 @@ UNREAD = (
             f"{ROLLOUT}.multi_turn.enable",
             f"{ROLLOUT}.multi_turn.num_repeat_rollouts",
         ),
-        "verl's synchronous trainer with vLLM does not read it",
+        "verl's V1 trainer with vLLM does not read it",
         unless=lambda config: config.actor_rollout_ref.rollout.name != "vllm",
     ),
     Unread(
@@ -241,7 +246,7 @@ UNREAD = (
     ),
     Unread(
         (f"{ROLLOUT}.checkpoint_engine.backend",),
-        "verl's synchronous trainer hands the weights over in place",
+        "verl's V1 trainer hands the weights over in place",
     ),
     Unread(
         (
@@ -281,9 +286,14 @@ UNREAD = (
         unless=_is_on("algorithm.use_kl_in_reward"),
     ),
     Unread(
-        ("algorithm.filter_groups.metric", "algorithm.filter_groups.max_inflight_gen_batches"),
+        ("algorithm.filter_groups.metric",),
         "it belongs to algorithm.filter_groups.enable=true",
         unless=_is_on("algorithm.filter_groups.enable"),
+    ),
+    Unread(
+        ("algorithm.filter_groups.max_inflight_gen_batches",),
+        "it belongs to algorithm.filter_groups.enable=true with synchronous rollouts",
+        unless=lambda config: config.algorithm.filter_groups.enable and not is_asynchronous(config),
     ),
     Unread(
         ("algorithm.filter_groups.max_num_gen_batches",),

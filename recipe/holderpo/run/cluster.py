@@ -15,9 +15,9 @@ from recipe.holderpo.checks.nodes import (
     driver_paths,
     is_used,
     missing_nodes,
-    node_name,
     packages,
     shared_paths,
+    unique_name,
 )
 
 _LOOK_SECONDS = 1.0
@@ -64,7 +64,7 @@ def check_cluster(config: DictConfig, say: Callable[[str], None]) -> None:
         ClusterError: with what is missing after ``wait_for_nodes_seconds``, or what differs.
     """
     nodes = [node for node in wait_for_nodes(config, say) if is_used(node)]
-    say(f"nodes      {', '.join(map(node_name, nodes))}")
+    say(f"nodes      {', '.join(unique_name(node, nodes) for node in nodes)}")
     fields, means, more = shared_paths(config), driver_paths(config), packages(config)
     # The driver has this project, whose look at itself needs no import of verl.
     own = report_node([], more, has_verl=False)
@@ -146,7 +146,7 @@ def ask_nodes(
         for node in nodes:
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             there = task.options(scheduling_strategy=place)
-            calls[_unique_name(node, nodes)] = there.remote(paths, more)
+            calls[unique_name(node, nodes)] = there.remote(paths, more)
     finally:
         ray.cloudpickle.unregister_pickle_by_value(module)
     ray.wait(list(calls.values()), num_returns=len(calls), timeout=_ANSWER_SECONDS)
@@ -159,11 +159,3 @@ def ask_nodes(
         except ray.exceptions.RayError as error:
             answers[name] = str(error).strip().splitlines()[-1]
     return answers
-
-
-def _unique_name(node: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> str:
-    """A node's name; with its identity where another has the same, as on one machine."""
-    name = node_name(node)
-    if sum(node_name(other) == name for other in nodes) > 1:
-        name = f"{name} ({node['NodeID'][:8]})"
-    return name

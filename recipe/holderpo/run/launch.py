@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from holderpo.studies.run_files import METRICS_FILE
 from recipe.holderpo.alfworld.agent_settings import agent_settings, has_agent
 from recipe.holderpo.checks.checkpoints import checkpoints_of
-from recipe.holderpo.run.cluster import check_before_start
+from recipe.holderpo.run.cluster import ClusterError, check_before_start
 from recipe.holderpo.run.command import how_to_go_on
 from recipe.holderpo.run.console import Console
 from recipe.holderpo.run.environment import run_environment
 from recipe.holderpo.run.phases import FIRST_UPDATE, PHASES_FILE, Phases
 from recipe.holderpo.run.progress import Progress
-from recipe.holderpo.run.ray_settings import connects_to_ray, init_settings
+from recipe.holderpo.run.ray_settings import connects_to_ray, init_settings, token_problem
 from recipe.holderpo.run.recorder import MetricsFile
 from recipe.holderpo.run.watch import Watch
 
@@ -75,7 +75,13 @@ def _train(
     if connects_to_ray(config):
         # Each rank writes to it from the folder in which its node's Ray was started.
         config.trainer.default_local_dir = str(checkpoints_of(config))
-    ray.init(**init_settings(config, runtime_env))
+    settings = init_settings(config, runtime_env)
+    try:
+        ray.init(**settings)
+    except ConnectionError as error:
+        if problem := token_problem(settings["address"], error):
+            raise ClusterError([problem]) from error
+        raise
     watch.ray_is_up()
     phases.mark("Ray up")
     # With a limit of its own, which may be longer than that of a run without progress.

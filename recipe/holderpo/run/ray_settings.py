@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from recipe.holderpo.sections import plain
 
 _SECTION = "ray_kwargs.ray_init"
+# In the causes of Ray's error, where a cluster is not told its token.
+_WITHOUT_TOKEN = "InvalidAuthToken"
 # Settings of ray.init for an instance that it starts itself.
 OF_A_NEW_RAY = (
     *("num_cpus", "num_gpus", "resources", "include_dashboard", "object_store_memory", "labels"),
@@ -40,6 +42,29 @@ def address_to_join(config: DictConfig) -> str | None:
 def connects_to_ray(config: DictConfig) -> bool:
     """Whether the run is to use a Ray instance that is up already."""
     return address_to_join(config) is not None
+
+
+def token_problem(address: str, error: BaseException | None) -> str | None:
+    """What to do where a Ray cluster refuses a connection for its token.
+
+    Ray itself says only that it cannot connect, after 20 s.
+
+    Args:
+        address: of the cluster.
+        error: of ``ray.init``.
+
+    Returns:
+        One line; None where the error has another cause.
+    """
+    while error is not None:
+        if _WITHOUT_TOKEN in str(error):
+            return (
+                f"RAY_ADDRESS: {address}; that Ray cluster asks for its token: set "
+                "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the one that its head was started "
+                "with (without it Ray reads ~/.ray/auth_token)"
+            )
+        error = error.__cause__
+    return None
 
 
 def unread_settings(config: DictConfig, changed: Iterable[str]) -> Iterator[str]:

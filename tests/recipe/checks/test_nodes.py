@@ -78,6 +78,13 @@ def test_the_nodes_that_are_there_are_shown():
     assert "Here are gpu-1 with 8 GPUs and 64 CPUs, login with 0 GPUs and 4 CPUs: " in line
 
 
+def test_nodes_of_one_name_are_shown_apart():
+    same = [node("vm", 8.0) | {"NodeID": letter * 56} for letter in "ab"]
+    (line,) = missing(on(3, 8), *same, node("c", 1.0))
+    assert "Here are vm (aaaaaaaa) with 8 GPUs and 64 CPUs, vm (bbbbbbbb) with 8" in line
+    assert ", c with 1 GPUs" in line
+
+
 def test_the_reward_models_own_devices_are_needed_too():
     pool = "reward.reward_model"
     more = [f"{pool}.enable_resource_pool=true", f"{pool}.nnodes=1", f"{pool}.n_gpus_per_node=2"]
@@ -116,7 +123,8 @@ def test_what_other_jobs_leave_is_enough():
 def test_ranks_on_cpus_are_said_to_need_gpus_that_are_only_counted():
     (line,) = missing(composed("demo", ["trainer.n_gpus_per_node=2"]), node("a", 0))
     assert "with device=cpu each rank counts as one GPU" in line
-    assert "start Ray with --num-gpus=2 " in line
+    assert "start Ray with --num-gpus=2 and --num-cpus=6 or more " in line
+    assert "on as many nodes, " in line
     assert "RAY_GPUS=2 for scripts/train_slurm.sh" in line
 
 

@@ -271,6 +271,47 @@ def test_another_setting_is_refused_unless_it_is_allowed_by_name(change, lines, 
     )
 
 
+@pytest.mark.parametrize(
+    ("then", "change", "line"),
+    [
+        ("lora_rank=0", "lora_rank=8", "lora_rank: 8, but the checkpoint's adapters were made w"),
+        ("lora_rank=8", "lora_rank=0", "lora_rank: 0, but the checkpoint's adapters were made w"),
+        ("lora_rank=8", "lora_rank=16", "lora_rank: 16, but the checkpoint's adapters were made"),
+        ("lora_rank=8", "target_modules=[q_proj]", "target_modules: ['q_proj'], but the checkpoi"),
+        ("lora_rank=8", "exclude_modules=mlp", "exclude_modules: 'mlp', but the checkpoint's ad"),
+    ],
+)
+def test_other_adapters_than_those_of_the_checkpoint_are_refused_whatever_is_allowed(
+    then, change, line, tmp_path
+):
+    model = "actor_rollout_ref.model"
+    write_run(run_config(tmp_path / "run", f"{model}.{then}"), [10])
+    overrides = [f"{model}.{then}", f"{model}.{change}"]
+    config = run_config(tmp_path / "run", *overrides)
+    for allowed in ([], [f"{model}.{change.partition('=')[0]}"], [model]):
+        config.resume_with = allowed
+        (found,) = plan_start(config, make_controller(config))[1]
+        assert found.startswith(f"{model}.{line}")
+        assert found.endswith("; set it back, or start anew with trainer.resume_mode=disable")
+
+
+def test_what_only_adapters_read_may_be_allowed_without_them(tmp_path):
+    write_run(run_config(tmp_path / "run"), [10])
+    name = "actor_rollout_ref.model.target_modules"
+    config = run_config(tmp_path / "run", f"{name}=[q_proj]", f"resume_with=[{name}]")
+    assert begun(config).is_changed
+
+
+def test_another_alpha_of_the_adapters_is_refused_unless_it_is_allowed(tmp_path):
+    model = "actor_rollout_ref.model"
+    write_run(run_config(tmp_path / "run", f"{model}.lora_rank=8"), [10])
+    config = run_config(tmp_path / "run", f"{model}.lora_rank=8", f"{model}.lora_alpha=32")
+    (line,) = plan_start(config, make_controller(config))[1]
+    assert line.startswith(f"{model}.lora_alpha: 32, but the run was started with 16 (")
+    config.resume_with = [f"{model}.lora_alpha"]
+    assert begun(config).is_changed
+
+
 def test_a_longer_run_stretches_the_schedule_of_p_which_has_to_be_named_too(tmp_path):
     write_run(run_config(tmp_path / "run"), [10])
     config = run_config(tmp_path / "run", "trainer.total_training_steps=50")

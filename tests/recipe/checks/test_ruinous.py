@@ -18,7 +18,6 @@ def test_every_field_exists(row):
 
 
 CASES = {
-    f"{MODEL}.lora_rank=8": f"{MODEL}.lora_rank: 8; adapters reach vLLM merged into the weights",
     f"{MODEL}.lora.rank=8": f"{MODEL}.lora.rank: 8; it is Megatron's",
     f"{MODEL}.lora_adapter_path=mine": f"{MODEL}.lora_adapter_path: 'mine'; a run does not go on",
     f"{FOUR_GPUS} {ACTOR}.strategy=megatron": f"{ACTOR}.strategy: 'megatron'; this recipe trains",
@@ -77,11 +76,3 @@ def test_an_old_name_of_verl_is_refused_with_the_present_one(override, new, exis
     assert line.startswith(override.partition("=")[0])
     assert line.endswith(f"; not read, set {new}")
     assert OmegaConf.select(composed("base"), new, default="absent") != "absent"
-
-
-def test_adapters_that_are_merged_are_accepted(existing):
-    given = [f"{MODEL}.lora_rank=8", f"{MODEL}.lora.merge=true", f"{MODEL}.lora_alpha=32"]
-    warnings = check_config(composed("demo", [*existing, *given])).warnings
-    assert not any("lora" in warning for warning in warnings)
-    alone = check_config(composed("demo", [*existing, *given[1:]])).warnings
-    assert any(f"{MODEL}.lora_rank" in warning for warning in alone)

@@ -119,6 +119,12 @@ def test_nodes_that_are_alike_are_named_with_their_versions(monkeypatch, clock):
     assert second.startswith("nodes      alike: verl 0.9.1, torch 2.11.0, ray 2.60.0, vllm 0.24.0")
 
 
+def test_nodes_of_one_name_are_told_apart(monkeypatch, clock):
+    others = [node("a", 8.0) | {"NodeID": letter * 56} for letter in "bc"]
+    named, _ = checked(monkeypatch, {}, nodes=others)
+    assert named == "nodes      a (id of a), a (bbbbbbbb), a (cccccccc)"
+
+
 def test_nodes_on_which_ray_puts_nothing_are_not_asked(monkeypatch, clock):
     asked = []
     head = node("head", 0, cpus=0.0)

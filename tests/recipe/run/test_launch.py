@@ -22,12 +22,13 @@ def start(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "environ", dict(os.environ))
     os.environ.pop("RAY_ADDRESS", None)
 
-    def run(config, check=lambda: None):
+    def run(config, check=lambda: None, connect=lambda: None):
         done, settings, progress = [], {}, Progress()
 
         def init(**given):
             done.append("ray")
             settings.update(given)
+            connect()
 
         def checked(config, say):
             done.append(f"check, limited {progress.is_limited}, {progress.waiting_for}")
@@ -75,6 +76,24 @@ def test_after_a_refusal_nothing_is_started(start):
 
     done, _ = start(composed("demo"), refuse)
     assert done == ["ray", f"check, limited False, {WAITS}", refusal]
+
+
+@pytest.mark.parametrize("why", ["InvalidAuthToken: missing", "nobody there"])
+def test_a_cluster_that_asks_for_its_token_is_told_from_none(why, start):
+    error = ConnectionError("Failed to connect")
+    error.__cause__ = RuntimeError(why)
+
+    def refuse():
+        raise error
+
+    config = composed("demo", ["+ray_kwargs.ray_init.address=head:6379"])
+    if "Token" not in why:
+        with pytest.raises(ConnectionError, match="Failed to connect"):
+            start(config, connect=refuse)
+        return
+    (_, refusal), _ = start(config, connect=refuse)
+    (line,) = refusal.problems
+    assert line.startswith("RAY_ADDRESS: head:6379; that Ray cluster asks for its token: set RAY_")
 
 
 @pytest.mark.parametrize("how", ["variable", "setting"])
