@@ -8,7 +8,7 @@ from holderpo.lab.protocol import read_protocol
 
 CONSTANT = "{_target_: holderpo.control.schedule.Constant, value: %s}"
 PROTOCOL = f"""
-tasks: {{columns: {{_target_: somewhere.Task}}}}
+tasks: {{columns: {{_target_: somewhere.Task}}, wide: {{_target_: somewhere.Task, width: 2}}}}
 regimes: {{middle: {{learning_rate: 2.0e-4}}, stressed: {{learning_rate: 4.0e-4}}}}
 arms:
   static0: {{p: {CONSTANT % "0.0"}}}
@@ -24,6 +24,7 @@ arms:
       positive: {CONSTANT % "-2.0"}
       negative: {CONSTANT % "2.0"}
   grpo: {{clip_level: token, p: {CONSTANT % "1.0"}}}
+  geometric: {{clip_level: token, p: {CONSTANT % "0.0"}}}
   shuffled: {{shuffled_reward: true, p: {CONSTANT % "1.0"}}}
   own: {{loss: somewhere.loss, p: {CONSTANT % "1.0"}}}
 parts:

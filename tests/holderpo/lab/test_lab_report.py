@@ -92,6 +92,8 @@ def test_tables_have_the_numbers_of_the_runs(report, tmp_path):
     assert "counts" not in linear
     assert "the best static order is static0, chosen over 6 of 6 pairs" in text
     assert "Missing runs: 2.1 of grpo." in text
+    # There is one clip range to choose from.
+    assert "at the clip range of its highest mean" not in text
     assert (
         "p is corrected for 6 comparisons with the best static order or token-clipped GRPO. **No "
         "difference can count there**: of 6 pairs p is at least 0.031, corrected 0.19." in text
@@ -255,6 +257,23 @@ def test_a_part_of_one_clip_range_and_one_run_has_a_report(report, tmp_path):
     assert "clip range 0.05: nothing to compare with yet" in text
     best = cells_of(text, "difference from static0@0.2")
     assert best["static0@0.2"]["difference from static0@0.2"] == "the reference"
+
+
+def test_references_of_another_part_are_said_to_be(report, tmp_path):
+    later = LATER.replace("[linear, grpo]", "[linear_4, grpo]").replace("stressed", "middle")
+    plan = plan_of(tmp_path, PART + later)
+    results = results_of(plan, AUCS) + results_of(plan, {"linear_4": {(0, 0): 0.75}}, "later")
+    _, text, _ = report(results, PART + later)
+    said = text.split("### later, middle")[1]
+    assert "is static0, chosen over 1 of 1 pairs, of another part with this regime" in said
+    assert "- token-clipped GRPO is grpo\n" in said
+
+
+def test_a_run_of_two_parts_is_made_once(report, tmp_path):
+    parts = PART + PART.replace("orders:", "again:")
+    _, text, _ = report(results_of(plan_of(tmp_path, parts), AUCS), parts)
+    assert "Made with: torch 2, commit abc (23 runs)." in text
+    assert cells_of(text, "planned runs")["again"]["there"] == "23"
 
 
 def test_arms_at_their_best_clip_range(report, tmp_path):

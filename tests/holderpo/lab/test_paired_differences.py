@@ -160,6 +160,11 @@ def test_references_are_lent_by_parts_of_the_same_regime(tmp_path):
     arms: [linear_4, narrow]
     regimes: [middle]
     seeds: [0, 1]
+  some:
+    what: one static order
+    arms: [static2]
+    regimes: [middle]
+    seeds: [0, 1]
 """
     plan = plan_of(tmp_path, parts)
     pairs = [(0, 0), (1, 0), (0, 1), (2, 0)]
@@ -167,6 +172,7 @@ def test_references_are_lent_by_parts_of_the_same_regime(tmp_path):
     means = {"static0@0.05": 0.9, "static0@0.2": 0.5, "static2@0.2": 0.25, "grpo@0.2": 0.25}
     aucs = {name: dict.fromkeys(pairs, value) for name, value in means.items()}
     results = results_of(plan, aucs)
+    results += results_of(plan, {"static2": {(0, 0): 0.25, (1, 0): 0.25}}, "some")
     results += results_of(plan, {"linear_4": {(0, 0): 0.75, (1, 0): 0.625}}, "later")
     parts = match(plan, results, bootstrap=BOOTSTRAP, rule=CollapseRule()).parts
     made = compare_part(parts["later"], BOOTSTRAP)
@@ -178,6 +184,9 @@ def test_references_are_lent_by_parts_of_the_same_regime(tmp_path):
     assert list(made[0].main.by_seed.values()) == [0.25, 0.125]
     # Only its runs in the pairs of this part.
     assert (made[0].reference.num_pairs, made[0].reference.arm.num_planned) == (2, 2)
+    # What a part plans itself is not lent.
+    own = references(parts["some"][0], "")
+    assert [(one.arm.name, one.is_lent) for one in own] == [("static2", False), ("grpo@0.2", True)]
     own = references(parts["orders"][0], "0.2")
     assert [one.is_lent for one in own] == [False, False]
     # Nothing is planned there that could be lent.
@@ -202,6 +211,8 @@ def test_the_best_is_also_chosen_on_even_seeds_and_compared_on_odd_ones(tmp_path
     assert list(made[1].main.by_seed.values()) == [0.25, 0.125]
     assert made[1].p_value == 2 / 4
     assert made[1].reference.num_pairs == 2
+    # Runs on even seeds are no runs that lack a partner.
+    assert (made[1].difference.only_arm, made[1].difference.only_baseline) == ([], [])
     (odd_only,) = runs_of(tmp_path, {name: {(1, 0): 0.5} for name in aucs})
     assert compare_apart(odd_only, "", BOOTSTRAP) == []
 

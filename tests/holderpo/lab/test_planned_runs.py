@@ -48,9 +48,10 @@ def test_kinds_of_arms_are_told_by_their_settings(tmp_path):
     assert [arm.base for arm in middle.at("0.2") if arm.is_token_clipped_grpo] == ["grpo"]
 
 
-def test_a_clip_range_of_its_own_makes_another_method(tmp_path):
-    part = PART.replace("[static0, static2,", "[narrow, static2,")
+def test_a_clip_range_or_a_mean_of_its_own_makes_another_method(tmp_path):
+    part = PART.replace("[static0, static2,", "[narrow, geometric, static2,")
     (runs,) = matched(plan_of(tmp_path, part), []).parts["orders"]
+    assert [arm.name for arm in runs.arms if arm.is_token_clipped_grpo] == ["grpo"]
     assert [arm.name for arm in runs.arms if arm.is_static] == ["static2"]
 
 
@@ -74,9 +75,19 @@ def test_arms_are_lent_by_parts_of_the_same_task_and_regime(tmp_path):
     regimes: [middle, stressed]
     seeds: [1]
 """
-    plan = plan_of(tmp_path, PART + later)
+    wide = """
+  wide:
+    what: another task
+    task: wide
+    arms: [own]
+    regimes: [middle]
+    seeds: [1]
+"""
+    plan = plan_of(tmp_path, PART + later + wide)
     results = results_of(plan, {"static2": {(1, 0): 0.5, (2, 0): 0.25}})
-    middle, stressed = matched(plan, results).parts["later"]
+    parts = matched(plan, results).parts
+    assert parts["wide"][0].lent == ()
+    middle, stressed = parts["later"]
     assert [arm.name for arm in middle.lent] == ["static0", "static2", "linear"]
     assert [len(arm.results) for arm in middle.lent] == [0, 1, 0]
     assert middle.lent[1].numbers.spreads["AUC"].by_seed == {0: 0.5}
