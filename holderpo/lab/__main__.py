@@ -13,7 +13,7 @@ import yaml
 
 from holderpo.bootstrap import NUM_RESAMPLES
 from holderpo.lab.lab_sweep import run_cells
-from holderpo.lab.protocol import read_protocol
+from holderpo.lab.protocol import read_protocol, read_sections
 from holderpo.lab.settings import ArmSettings, Cell, Regime, from_mapping
 from holderpo.lab.training import run_cell
 from holderpo.studies.arms import Bootstrap
@@ -63,7 +63,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _run(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    text = yaml.safe_load(options.protocol.read_text(encoding="utf-8"))
+    text = read_sections(options.protocol)
     task = text["tasks"].get(options.task, {"_target_": options.task})
     arm = {"name": options.arm, **_named(text["arms"], options.arm, "--arm")}
     if options.p is not None:

@@ -11,10 +11,12 @@ from typing import Any
 
 from holderpo.lab.settings import Cell
 from holderpo.lab.training import RunRecord
+from holderpo.records_folder import whole_lines
+from holderpo.studies.windows import ALL, FIRST_8, LAST_8, Window, window_mean
 
 # Kept for each round; of the others only the windows below.
 CURVES = ("reward", "entropy", "grad_norm", "p", "ess_frac")
-WINDOWS: Mapping[str, slice] = {"all": slice(None), "first8": slice(8), "last8": slice(-8, None)}
+WINDOWS: Mapping[str, Window] = {"all": ALL, "first8": FIRST_8, "last8": LAST_8}
 _DIGITS = 4
 
 
@@ -73,8 +75,12 @@ def result_of_cell(
         model_seed=cell.model_seed,
         curves={name: _short(record.curves[name]) for name in CURVES if name in record.curves},
         windows={
-            window: {name: _round(_mean(values[rounds])) for name, values in record.curves.items()}
-            for window, rounds in WINDOWS.items()
+            name: {
+                curve: _round(mean)
+                for curve, values in record.curves.items()
+                if (mean := window_mean(values, window)) is not None
+            }
+            for name, window in WINDOWS.items()
         },
         held_out_before=record.held_out_before,
         held_out_after=record.held_out_after,
@@ -88,14 +94,12 @@ def append_line(path: Path, result: CellResult) -> None:
     """Add a result to a file, made if it is not there.
 
     Args:
-        path: JSON Lines; one process writes. A last line that was cut off goes.
+        path: JSON Lines of whole lines; one process writes.
         result: of a finished run.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(json.dumps(asdict(result), separators=(",", ":")).encode() + b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(result), separators=(",", ":")) + "\n")
 
 
 def read_cells(path: Path) -> list[CellResult]:
@@ -107,22 +111,13 @@ def read_cells(path: Path) -> list[CellResult]:
     Raises:
         ValueError: naming a line that is no result.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(whole_lines(path), 1):
         try:
             found.append(CellResult(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            if number == len(lines) and not line.endswith("\n"):
-                break
             raise ValueError(f"{path}:{number}: no result of a run ({error})") from error
     return found
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
 
 
 def _short(values: list[float]) -> list[float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from holderpo.control.schedule import Annealing, Constant
-from holderpo.lab.cell_results import CellResult
+from holderpo.lab.cell_results import WINDOWS, CellResult
 from holderpo.lab.settings import ArmSettings
 from holderpo.objective import SEQUENCE, TOKEN
 from holderpo.studies.arms import (
@@ -19,12 +19,12 @@ from holderpo.studies.arms import (
     RunNumbers,
     group_arms,
 )
-from holderpo.studies.windows import ALL, FIRST_8, LAST_8, Window, best_before_last, window_mean
+from holderpo.studies.windows import Window, best_before_last, window_mean
 
 HELD_OUT_BEFORE = "held out before"
 REWARD = "reward"
 # By the names that results have for them.
-_HEADINGS = {"all": ALL.heading, "first8": FIRST_8.heading, "last8": LAST_8.heading}
+_HEADINGS = {name: window.heading for name, window in WINDOWS.items()}
 
 
 class LabArm(NamedTuple):

@@ -15,6 +15,7 @@ from holderpo.lab.cell_results import append_line, read_cells, result_of_cell
 from holderpo.lab.settings import Cell
 from holderpo.lab.task import build_task
 from holderpo.lab.training import RunRecord, run_cell
+from holderpo.records_folder import remove_cut_off_line
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -41,6 +42,7 @@ def run_cells(
     Returns:
         Number of runs that were made.
     """
+    remove_cut_off_line(out)
     done = {result.digest for result in read_cells(out)}
     left = [cell for cell in cells if cell.digest not in done]
     _make_models(left, models)

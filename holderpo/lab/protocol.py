@@ -37,13 +37,7 @@ def read_protocol(path: Path) -> Protocol:
     Raises:
         ValueError: naming the field, its value and the fix.
     """
-    try:
-        text = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from error
-    for section in ("tasks", "regimes", "arms", "parts"):
-        if not isinstance((text or {}).get(section), Mapping):
-            raise ValueError(f"{path}: {section}: missing; give a section of names")
+    text = read_sections(path)
     regimes = {
         name: from_mapping(Regime, {"name": name, **values}, f"regimes.{name}")
         for name, values in text["regimes"].items()
@@ -53,6 +47,29 @@ def read_protocol(path: Path) -> Protocol:
         for name, part in text["parts"].items()
     }
     return Protocol(parts, {str(name): part["what"] for name, part in text["parts"].items()})
+
+
+def read_sections(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """A protocol's sections, as they are written.
+
+    Args:
+        path: of the protocol.
+
+    Returns:
+        Names and settings by section.
+
+    Raises:
+        ValueError: naming the file or the section that is missing.
+    """
+    try:
+        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+    for section in ("tasks", "regimes", "arms", "parts"):
+        if not isinstance((text or {}).get(section), Mapping):
+            raise ValueError(f"{path}: {section}: missing; give a section of names")
+    sections: Mapping[str, Mapping[str, Any]] = text
+    return sections
 
 
 def _cells(
