@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from holderpo.memory.host_memory import Adapters
 from holderpo.memory.sizes import Reference, RolloutEngine, Training
+from recipe.holderpo.checks.adapters import are_sent_apart
 from recipe.holderpo.checks.attention import attention, is_flash
 from recipe.holderpo.checks.batches import has_reference
 
@@ -130,8 +131,8 @@ def engine_of(config: DictConfig) -> RolloutEngine:
 
 def adapters_of(config: DictConfig) -> Adapters | None:
     """LoRA that is not merged; vLLM sleeps with its weights in main memory then."""
-    model, rollout = config.actor_rollout_ref.model, config.actor_rollout_ref.rollout
-    if not model.lora_rank or model.lora.get("merge") or not rollout.free_cache_engine:
+    rollout = config.actor_rollout_ref.rollout
+    if not (are_sent_apart(config) and rollout.free_cache_engine):
         return None
     engine = engine_of(config)
     return Adapters(engine.gpus, engine.number_bytes, sends_weights="dummy" in rollout.load_format)
